@@ -1,0 +1,1 @@
+"""C2O-GND: a graph noise diffusion detector, and the data it learns from."""

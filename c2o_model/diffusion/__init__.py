@@ -1,0 +1,1 @@
+"""The forward and reverse diffusion of boxes (Gaussian) and labels (D3PM), as pure tensor functions."""

@@ -1,0 +1,1 @@
+"""Evaluation: many seeds in one pass, timing, attention benchmark."""

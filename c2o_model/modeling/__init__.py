@@ -1,0 +1,1 @@
+"""The detector: backbones, head, meta architecture, matcher and losses."""

@@ -1,0 +1,217 @@
+"""The detector: backbone, dynamic head, noise schedules; training losses and single-call inference.
+
+Registered as Detectron2's META_ARCHITECTURE ``DiffusionDet``. The constructor receives built parts;
+:meth:`DiffusionDet.from_config` builds them. Training goes through :meth:`losses`, which takes its randomness as an
+argument; sampling lives in :mod:`c2o_model.sampling`. Source: DiffusionDet (arXiv 2211.09788).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from torch import Tensor, nn
+
+from c2o_model.config import ConfigError, typed_config
+from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities
+from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
+from c2o_model.graph.geometry import GeoFeat
+from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling.head import DynamicHead, HeadOutput
+from c2o_model.modeling.images import PixelNormaliser
+from c2o_model.modeling.label_embedding import LabelEmbedding
+from c2o_model.modeling.losses import LossWeights, detection_losses, quality_loss
+from c2o_model.modeling.matcher import match
+from c2o_model.modeling.quality import QualityHead
+from c2o_model.modeling.roi import NodePooler
+from c2o_model.modeling.targets import TrainingBatch, TrainingDraws, make_noisy_nodes
+from c2o_model.settings import Settings
+
+
+@META_ARCH_REGISTRY.register()
+class DiffusionDet(nn.Module):
+    """DiffusionDet with C2O's switches.
+
+    Args:
+        backbone: feature pyramid with Detectron2's interface.
+        head: the dynamic head.
+        normalise: pixels -> network input.
+        in_features: names of the pyramid levels that the head reads.
+        schedule: the Gaussian process of the boxes.
+        label_process: the discrete process of the labels, or None.
+        settings: typed configuration.
+        freeze_backbone: no gradient, evaluation mode (SOLVER.BACKBONE_MULTIPLIER 0).
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        head: DynamicHead,
+        normalise: PixelNormaliser,
+        in_features: Sequence[str],
+        schedule: GaussianSchedule,
+        label_process: LabelDiffusion | None,
+        settings: Settings,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.head = head
+        self.normalise = normalise
+        self.in_features = tuple(in_features)
+        self.schedule = schedule
+        self.label_process = label_process
+        self.settings = settings
+        self.freeze_backbone = freeze_backbone
+        if freeze_backbone:
+            self.backbone.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The parts of the detector that ``cfg`` describes."""
+        settings = typed_config(cfg)
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        in_features = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
+        for name in in_features:
+            if name not in shapes:
+                raise ConfigError(f"MODEL.ROI_HEADS.IN_FEATURES: {name!r} is not one of {', '.join(shapes)}")
+            if shapes[name].channels != settings.head.hidden_dim:
+                raise ConfigError(
+                    f"MODEL.DiffusionDet.HIDDEN_DIM: {settings.head.hidden_dim}, but {name} has "
+                    f"{shapes[name].channels} channels (MODEL.FPN.OUT_CHANNELS); set them equal"
+                )
+        pooler = NodePooler(
+            [shapes[f].stride for f in in_features],
+            cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
+            settings.roi.roi_align_impl,
+            settings.roi.roi_canonical_size,
+            settings.roi.roi_canonical_level,
+        )
+        return {
+            "backbone": backbone,
+            "head": _build_head(settings, pooler),
+            "normalise": PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility),
+            "in_features": in_features,
+            "schedule": GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),
+            "label_process": build_label_process(settings),
+            "settings": settings,
+            "freeze_backbone": cfg.SOLVER.BACKBONE_MULTIPLIER == 0,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.normalise.mean.device
+
+    def train(self, mode: bool = True) -> DiffusionDet:
+        """Training mode, except for a frozen backbone, whose statistics stay."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
+
+    def features(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """uint8 [B,3,H,W] (or a list) -> pyramid levels [B,C,H_l,W_l] that the head reads."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
+            pyramid = self.backbone(self.normalise(images))
+        return [pyramid[name] for name in self.in_features]
+
+    def losses(
+        self, batch: TrainingBatch, draws: TrainingDraws, features: Sequence[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted set prediction losses of one batch, by name; their sum is what training minimises.
+
+        Args:
+            features: pyramid of ``batch.images`` where the caller has it already.
+        """
+        features = self.features(batch.images) if features is None else features
+        nodes = make_noisy_nodes(batch, draws, self.schedule, self.settings.diffusion.snr_scale, self.label_process)
+        out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
+        return self.set_losses(out, batch)
+
+    def set_losses(self, out: HeadOutput, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality."""
+        loss = self.settings.loss
+        first = 0 if loss.deep_supervision else out.logits.shape[0] - 1
+        logits, boxes = out.logits[first:], out.boxes[first:]
+        stages, b = logits.shape[:2]
+        pairs = match(
+            logits.detach().flatten(0, 1),
+            boxes.detach().flatten(0, 1),
+            batch.labels.repeat(stages, 1),
+            batch.boxes.repeat(stages, 1, 1),
+            batch.mask.repeat(stages, 1),
+            batch.whwh.repeat(stages, 1),
+            ota_k=loss.ota_k,
+            cls_weight=loss.class_weight,
+            l1_weight=loss.l1_weight,
+            giou_weight=loss.giou_weight,
+            alpha=loss.alpha,
+            gamma=loss.gamma,
+        )
+        weights = LossWeights(loss.class_weight, loss.l1_weight, loss.giou_weight, loss.alpha, loss.gamma)
+        losses = detection_losses(logits, boxes, pairs, batch.labels, batch.boxes, batch.whwh, weights)
+        quality = self.settings.quality
+        if out.quality is not None:
+            matched = pairs.gt_index[-b:] >= 0
+            value = quality_loss(out.quality, pairs.iou[-b:], matched, quality.quality_loss_type)
+            losses["loss_quality"] = quality.quality_loss_weight * value
+        return losses
+
+    def forward(self, batch: TrainingBatch, draws: TrainingDraws) -> dict[str, Tensor]:
+        """:meth:`losses`. For inference see :mod:`c2o_model.sampling.sampler`."""
+        return self.losses(batch, draws)
+
+    def scores(self, out: HeadOutput) -> Tensor:
+        """Class scores of the last stage, re-weighted by predicted quality when asked. [M,N,K] in [0,1]."""
+        scores = out.logits[-1].sigmoid()
+        quality = self.settings.quality
+        if quality.quality_score_reweight and out.quality is not None:
+            scores = scores * out.quality.sigmoid().pow(quality.quality_score_reweight_power)[..., None]
+        return scores
+
+
+def build_label_process(settings: Settings) -> LabelDiffusion | None:
+    """The D3PM label process of the settings, or None where LABEL_D3PM is off."""
+    label = settings.label
+    if not label.label_d3pm:
+        return None
+    keep = keep_probabilities(
+        label.keep_prob_schedule,
+        cosine_alphas_cumprod(settings.diffusion.diffusion_timesteps),
+        power=label.keep_prob_power,
+        minimum=label.keep_prob_min,
+        const=label.keep_prob_const,
+    )
+    return LabelDiffusion(settings.head.num_classes, label.label_d3pm_kernel, keep)
+
+
+def _build_head(settings: Settings, pooler: NodePooler) -> DynamicHead:
+    dim = settings.head.hidden_dim
+    label, geo, quality = settings.label, settings.geo_feat, settings.quality
+    return DynamicHead(
+        settings.head,
+        pooler,
+        settings.diffusion.diffusion_timesteps,
+        label_embedding=LabelEmbedding(settings.head.num_classes, dim, label.label_state_relative_to_unk)
+        if label.label_state
+        else None,
+        geo_feat=GeoFeat(
+            dim,
+            geo.geo_feat_hidden,
+            settings.diffusion.diffusion_timesteps,
+            gate_init=geo.geo_feat_alpha_init,
+            schedule=geo.geo_feat_schedule,
+            threshold=geo.geo_feat_schedule_thresh,
+        )
+        if geo.geo_feat
+        else None,
+        geo_feat_mode=geo.geo_feat_mode,
+        quality_head=QualityHead(dim, quality.quality_hidden) if quality.quality_head else None,
+    )

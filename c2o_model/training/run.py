@@ -1,0 +1,249 @@
+"""The training loop: from a configuration, a split and a seed to a checkpoint, resumable at any iteration.
+
+Everything an iteration uses is a pure function of (seed, iteration) or lies in the saved state, so a run that was
+killed and started again ends with the bits of one that was not. Called by ``train_net`` and by the workflow's train
+and distill rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler
+from torch import Tensor, nn
+
+from c2o_model.checkpoint import CheckpointError, load_weights, read_checkpoint, save_checkpoint
+from c2o_model.config import ConfigError
+from c2o_model.data.augment import Augment
+from c2o_model.data.coco import CocoSplit
+from c2o_model.data.loader import Batch, SeededBatches
+from c2o_model.determinism import derive_seed
+from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
+from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
+from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.targets import TrainingBatch
+from c2o_model.training.distill import SamplerDistillation
+from c2o_model.training.draws import draw
+from c2o_model.training.ema import WeightAverage
+from c2o_model.training.features import FeatureCache, cached_features
+from c2o_model.training.optimizer import build_optimizer, clip_gradients
+from c2o_model.training.state import load_state, save_state, training_lock
+
+Progress = Callable[[Mapping[str, Any]], None]
+NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.")
+CURVE_PERIOD = 20  # iterations a row of the loss curve covers
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer finite. The message names the iteration and the losses."""
+
+
+def train(
+    cfg: CfgNode,
+    *,
+    seed: int,
+    split: CocoSplit,
+    output: Path,
+    state_dir: Path,
+    recipe: str,
+    metadata: Mapping[str, str],
+    init: Path | None = None,
+    teacher: Path | None = None,
+    teacher_cfg: CfgNode | None = None,
+    feature_dir: Path | None = None,
+    progress: Progress = lambda _: None,
+) -> list[dict[str, float]]:
+    """Train to ``SOLVER.MAX_ITER`` and write ``output`` with its sidecar.
+
+    Args:
+        cfg: checked configuration of the model to train.
+        seed: train seed; decides initial weights, data order, noise.
+        state_dir: where the resumable state and ``progress.json`` live. Another trainer there makes this one wait.
+        recipe: digest of all that decides the result; a state of another recipe is not resumed.
+        metadata: written into the checkpoint.
+        init: checkpoint to start from (a pretrained backbone, or a detector without the newest modules).
+        teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL.
+        feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
+        progress: called about once a second with iteration, total, loss, seconds_per_iteration and eta_s.
+
+    Returns:
+        The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means).
+
+    Raises:
+        ConfigError: the configuration does not fit the split or the loop.
+        CheckpointError: init or teacher cannot be used, or the output cannot be written (an older file stays).
+        TrainingDiverged: a loss is not finite.
+    """
+    _check(cfg, split)
+    with training_lock(state_dir):
+        torch.manual_seed(derive_seed("init", seed))
+        model = build_model(cfg).train()
+        if init is not None:
+            init_weights(model, init)
+        optimizer = build_optimizer(cfg, model)
+        scheduler = build_lr_scheduler(cfg, optimizer)
+        average = WeightAverage(model, cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.RAMP) if cfg.MODEL_EMA.ENABLED else None
+        distillation = _distillation(cfg, model, teacher, teacher_cfg)
+        done, curve = load_state(
+            state_dir, recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, average=average
+        )
+        usable = split.without_empty()
+        augment = _augment(cfg)
+        batches = SeededBatches(usable, cfg.SOLVER.IMS_PER_BATCH, seed, augment, cache_mb=cfg.DATALOADER.CACHE_MB)
+        cache = None
+        if augment == Augment() and isinstance(model, DiffusionDet) and model.freeze_backbone:
+            limit = cfg.DATALOADER.FEATURE_CACHE_MB
+            code = f"{metadata.get('code_sha256', '')} {cfg.MODEL.FPN.FUSE_TYPE}"
+            cache = cached_features(model, usable, limit, feature_dir, code)
+        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
+        sums: dict[str, float] = {}
+        for iteration in range(done, cfg.SOLVER.MAX_ITER):
+            losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache)
+            total = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(total):
+                detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
+                raise TrainingDiverged(f"iteration {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            norm = clip_gradients(cfg, optimizer)
+            rate = scheduler.get_last_lr()[0]
+            optimizer.step()
+            scheduler.step()
+            if average is not None:
+                average.update(model, iteration)
+            _add(sums, {"loss": total, "grad_norm": norm, **losses})
+            if (iteration + 1) % CURVE_PERIOD == 0 or iteration + 1 == cfg.SOLVER.MAX_ITER:
+                count = (iteration % CURVE_PERIOD) + 1
+                curve.append({"iteration": iteration + 1, "lr": rate, **{k: v / count for k, v in sums.items()}})
+                sums = {}
+            reporter.tell(iteration + 1, float(total.detach()))
+            period = cfg.SOLVER.CHECKPOINT_PERIOD
+            if (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
+                save_state(
+                    state_dir,
+                    recipe=recipe,
+                    iteration=iteration + 1,
+                    model=model,
+                    optimizer=optimizer,
+                    scheduler=scheduler,
+                    average=average,
+                    curve=curve,
+                )
+        weights: Mapping[str, Tensor] = model.state_dict() if average is None else average.state
+        save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
+    return curve
+
+
+def init_weights(model: nn.Module, path: Path) -> None:
+    """Start ``model`` from a checkpoint; modules that the file predates keep their initial (no-op) values.
+
+    A file without a head (a pretrained backbone) fills the backbone only; its dense predictor is dropped.
+    """
+    state, _ = read_checkpoint(path)
+    new = NEW_MODULES if any(k.startswith("head.") for k in state) else (*NEW_MODULES, "head.")
+    load_weights(model, path, allow_new=new, allow_unused=("predictor.",))
+
+
+def _step(
+    cfg: CfgNode,
+    model: nn.Module,
+    batch: Batch,
+    seed: int,
+    iteration: int,
+    distillation: SamplerDistillation | None = None,
+    cache: FeatureCache | None = None,
+) -> dict[str, Tensor]:
+    size, max_gt = batch.mask.shape
+    d = cfg.MODEL.DiffusionDet
+    draws = draw(seed, iteration, size, d.NUM_PROPOSALS, max_gt, d.DIFFUSION_TIMESTEPS)
+    wh = batch.sizes.flip(1).float()
+    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2))
+    if not isinstance(model, DiffusionDet):
+        return dict(model.losses(known, draws))  # type: ignore[operator]
+    features = model.features(known.images) if cache is None else cache(batch.image_ids.tolist())
+    losses = model.losses(known, draws, features)
+    if distillation is None:
+        return losses
+    keys = [(seed, iteration * size + i, 0) for i in range(size)]
+    return {**losses, **distillation.losses(known, draws, features, keys)}
+
+
+def _distillation(
+    cfg: CfgNode, model: nn.Module, teacher: Path | None, teacher_cfg: CfgNode | None
+) -> SamplerDistillation | None:
+    key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
+    if not cfg.MODEL.DiffusionDet.SAMPLER_DISTILL:
+        if teacher is not None:
+            raise CheckpointError(f"{teacher}: a teacher is given, but {key} is off; switch it on or drop the teacher")
+        return None
+    if teacher is None or teacher_cfg is None:
+        raise CheckpointError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
+    frozen = build_model(teacher_cfg)
+    load_weights(frozen, teacher)
+    assert isinstance(frozen, DiffusionDet) and isinstance(model, DiffusionDet)
+    return SamplerDistillation(frozen, model)
+
+
+def _augment(cfg: CfgNode) -> Augment:
+    return Augment(
+        brightness=cfg.INPUT.BRIGHTNESS,
+        contrast=cfg.INPUT.CONTRAST,
+        shift=cfg.INPUT.SHIFT,
+        flip=cfg.INPUT.RANDOM_FLIP == "horizontal",
+    )
+
+
+def _add(sums: dict[str, float], values: Mapping[str, Tensor | float]) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def _check(cfg: CfgNode, split: CocoSplit) -> None:
+    """What would otherwise fail deep inside, or after an hour."""
+    period, classes = cfg.SOLVER.CHECKPOINT_PERIOD, cfg.MODEL.DiffusionDet.NUM_CLASSES
+    if period % CURVE_PERIOD:
+        raise ConfigError(
+            f"SOLVER.CHECKPOINT_PERIOD: {period} is no multiple of {CURVE_PERIOD}, the rows of the loss curve"
+        )
+    if classes != len(split.class_names):
+        raise ConfigError(
+            f"MODEL.DiffusionDet.NUM_CLASSES: {classes}, but {split.annotation} has {len(split.class_names)} classes; "
+            "set it to that"
+        )
+
+
+class _Reporter:
+    """Writes ``progress.json`` and calls back, at most once a second."""
+
+    def __init__(self, path: Path, done: int, total: int, progress: Progress) -> None:
+        self.path, self.first, self.total, self.progress = path, done, total, progress
+        self.start = self.last = time.monotonic()
+
+    def tell(self, iteration: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.last < 1 and iteration < self.total:
+            return
+        self.last = now
+        pace = (now - self.start) / max(iteration - self.first, 1)
+        values = {
+            "iteration": iteration,
+            "total": self.total,
+            "loss": loss,
+            "seconds_per_iteration": pace,
+            "eta_s": pace * (self.total - iteration),
+            "pid": os.getpid(),
+        }
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):  # a display is not worth a training: on a full disk it stands still
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+            os.replace(temporary, self.path)
+        self.progress(values)

@@ -1,0 +1,126 @@
+"""The command line: help, training, resuming, evaluating, and one line on stderr for what cannot work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from c2o_model import train_net
+from c2o_model.checkpoint import read_checkpoint
+from c2o_model.config import dump_resolved
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def kernels_as_before() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def setup(make_config: Any, tiny_split: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments that train the tiny model two iterations on a registered set."""
+    monkeypatch.setenv("EXTRA_COCO_DATASETS", f"tiny_set:{tiny_split.annotation}:{tiny_split.image_root}")
+    (tmp_path / "tiny.yaml").write_text(dump_resolved(make_config()))
+    return ["--config-file", str(tmp_path / "tiny.yaml"), "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", "2",
+            "DATASETS.TRAIN", "('tiny_set',)", "DATASETS.TEST", "('tiny_set',)"]  # fmt: skip
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys\nsys.argv = ['x', '--help']\nfrom c2o_model.train_net import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0 and 'torch' not in sys.modules"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for word in ("--config-file", "--eval-only", "--num-gpus", "KEY VALUE", "python -m c2o_model.train_net"):
+        assert word in said
+
+
+def test_train_then_evaluate(setup: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_net.main([*setup[:2], "--num-gpus", "1", *setup[2:], "SEED", "4"]) == 0
+    out = tmp_path / "out"
+    said = capsys.readouterr()
+    assert "iteration 2/2  loss " in said.out and f"wrote {out / 'model_final.safetensors'}" in said.out
+    rows = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [2]
+    _, metadata = read_checkpoint(out / "model_final.safetensors")
+    assert metadata["train_seed"] == "4" and metadata["iterations"] == "2"
+    config = (out / "config.yaml").read_bytes()
+    weights = ["MODEL.WEIGHTS", str(out / "model_final.safetensors")]
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert train_net.main([*setup[:2], "--eval-only", "--eval-seeds", "0", "3", "--", *setup[2:], *weights]) == 0
+    said = capsys.readouterr()
+    for seed in (0, 3):
+        assert f"tiny_set: 1 step(s), eval seed {seed}" in said.out
+    assert said.out.count("Average Precision") == 12 or "no detections" in said.out
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before and config == before[
+        out / "config.yaml"
+    ]
+
+
+def test_the_same_command_gives_the_same_bytes(setup: list[str], tmp_path: Path) -> None:
+    assert train_net.main(setup) == 0
+    first = (tmp_path / "out" / "model_final.safetensors").read_bytes()
+    assert train_net.main([setup[0], setup[1], "--resume", *setup[2:]]) == 0
+    assert (tmp_path / "out" / "model_final.safetensors").read_bytes() == first
+
+
+def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_path: Path) -> None:
+    assert train_net.main(setup) == 0
+    teacher = tmp_path / "out" / "model_final.safetensors"
+    student = [*setup, "OUTPUT_DIR", str(tmp_path / "student"), "MODEL.DiffusionDet.SAMPLER_DISTILL", "True",
+               "MODEL.DiffusionDet.SAMPLER_DISTILL_TEACHER_SAMPLE_STEP", "2",
+               "MODEL.DiffusionDet.SAMPLER_DISTILL_TEACHER_WEIGHTS", str(teacher),
+               "MODEL.WEIGHTS", str(teacher)]  # fmt: skip
+    assert train_net.main(student) == 0
+    row = json.loads((tmp_path / "student" / "metrics.json").read_text())
+    assert row["loss_distill_bbox"] > 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "flags", "message"),
+    [
+        (["SOLVER.BASELR", "1"], [], "SOLVER.BASELR: unknown configuration key; did you mean SOLVER.BASE_LR?"),
+        (["SOLVER.BASE_LR"], [], "SOLVER.BASE_LR: a key without a value"),
+        (["DATASETS.TRAIN", "()"], [], "DATASETS.TRAIN: is empty; name a registered data set"),
+        (["DATASETS.TRAIN", "('nowhere_set',)"], [], "nowhere_set: is not the name of a data set"),
+        (
+            ["DATASETS.TRAIN", "('tiny_set', 'tiny_set')"],
+            [],
+            "DATASETS.TRAIN: ('tiny_set', 'tiny_set'): training on several sets",
+        ),
+        (
+            ["MODEL.DiffusionDet.GEO_BIAS_TYPE", "iou"],
+            [],
+            "GEO_BIAS_TYPE: 'iou' asks for a feature that is not built yet",
+        ),
+        (["MODEL.WEIGHTS", "/nowhere/m.safetensors"], [], "/nowhere/m.safetensors: no such file"),
+        (["SOLVER.CHECKPOINT_PERIOD", "7"], [], "SOLVER.CHECKPOINT_PERIOD: 7 is no multiple of 20"),
+        (["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0", "SOLVER.MAX_ITER", "9"], [], "loss is not finite"),
+        ([], ["--num-gpus", "2"], "--num-gpus: training over several processes is not built yet"),
+        ([], ["--eval-only"], "MODEL.WEIGHTS: is empty; name the checkpoint to evaluate"),
+        (["DATASETS.TEST", "()"], ["--eval-only"], "DATASETS.TEST: is empty"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    setup: list[str], extra: list[str], flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_net.main([*setup[:2], *flags, *setup[2:], *extra]) == train_net.USER_ERROR == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ") and message in said
+
+
+def test_a_missing_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_net.main(["--config-file", "gone.yaml"]) == 2
+    assert capsys.readouterr().err == "error: gone.yaml: no such configuration file\n"
+    with pytest.raises(SystemExit) as caught:
+        train_net.main([])
+    assert caught.value.code == 2
