@@ -1,0 +1,78 @@
+"""Digests of the sources a rule uses: a change of code re-runs what it can change and nothing else."""
+
+from pathlib import Path
+
+from c2o_evidence.digests import sha256_bytes
+from c2o_evidence.errors import DigestError
+
+_DETECTOR = (
+    "c2o_model/*.py",
+    "c2o_model/diffusion",
+    "c2o_model/graph",
+    "c2o_model/modeling",
+    "c2o_model/sampling",
+)
+_GENERATOR = tuple(f"c2o_model/data/{name}.py" for name in ("backdrop", "digits", "glyphs", "png", "raster", "scene"))
+_READING = tuple(
+    f"c2o_model/data/{name}.py" for name in ("augment", "coco", "images", "loader", "nodes", "registration")
+)
+_TIMING = "c2o_model/evaluation/timing.py"
+_ATTENTION = "c2o_model/evaluation/attention_bench.py"
+
+CODE_PARTS: dict[str, tuple[str, ...]] = {
+    "data": ("c2o_model/data",),
+    "train": (*_DETECTOR, "c2o_model/training", "c2o_model/data"),
+    # The metrics are computed by c2o_evidence, so its AP belongs to what an evaluation is made of.
+    "evaluate": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_evidence/metrics.py"),
+    "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
+    "attention": ("c2o_model/graph", _ATTENTION),
+    "tables": tuple(f"c2o_evidence/{name}" for name in ("tables", "figures.py", "stats.py")),
+}
+"""Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
+
+EXCLUDED: dict[str, tuple[str, ...]] = {
+    "data": _READING,
+    "train": ("c2o_model/train_net.py",),
+    # Another data set comes with another training, so its generator need not count twice.
+    "evaluate": ("c2o_model/train_net.py", _TIMING, _ATTENTION, *_GENERATOR),
+    "timing": ("c2o_model/train_net.py", _ATTENTION, *_GENERATOR),
+}
+"""Sources below a part's entries that cannot change its result. A new file counts until it is named here."""
+
+
+def code_files(root: Path | str, part: str) -> tuple[str, ...]:
+    """Sorted paths, relative to `root`, of the sources of a part. Entries that do not exist are passed over.
+
+    Raises:
+        DigestError: the part is unknown, or has no source at all.
+    """
+    if part not in CODE_PARTS:
+        raise DigestError(f"code part: {part!r} is unknown; known: {', '.join(CODE_PARTS)}")
+    base = Path(root)
+    found: set[str] = set()
+    for entry in CODE_PARTS[part]:
+        place = base / entry
+        files = place.rglob("*.py") if place.is_dir() else base.glob(entry)
+        found.update(file.relative_to(base).as_posix() for file in files)
+    found.difference_update(EXCLUDED.get(part, ()))
+    if not found:
+        raise DigestError(
+            f"code part: {part!r} has no sources below {', '.join(CODE_PARTS[part])}; run from the repository"
+        )
+    return tuple(sorted(found))
+
+
+def code_digest(root: Path | str, part: str) -> str:
+    """`code_sha256` of a part: SHA-256 over `DIGEST  PATH` lines of its sources, line ends normalised to LF.
+
+    The same in every checkout of the same sources, whatever its place, mtimes or line-end settings.
+
+    Raises:
+        DigestError: as `code_files`.
+    """
+    base = Path(root)
+    lines = []
+    for name in code_files(base, part):
+        text = (base / name).read_bytes().replace(b"\r\n", b"\n")
+        lines.append(f"{sha256_bytes(text)}  {name}\n")
+    return sha256_bytes("".join(lines).encode("utf-8"))

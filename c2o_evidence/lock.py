@@ -1,0 +1,52 @@
+"""A lock between processes on one machine, released by the kernel when its holder ends, however it ends."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from c2o_evidence.errors import LockError
+
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def locked(path: Path | str, timeout: float = 30.0) -> Iterator[None]:
+    """Hold the lock of `path` (kept in the file `.NAME.lock` beside it, which stays there).
+
+    Args:
+        path: what is protected; need not exist.
+        timeout: seconds to wait for another holder.
+
+    Raises:
+        LockError: another process still holds it after `timeout`; the message names the process.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _acquire(descriptor, target, timeout)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, target: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                by = f"process {holder}" if holder else "another process"
+                raise LockError(
+                    f"{target}: is locked by {by} for more than {timeout:g} s; wait for it to end, or stop it"
+                ) from None
+            time.sleep(POLL_SECONDS)

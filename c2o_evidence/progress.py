@@ -1,0 +1,165 @@
+"""How far a running suite is: its jobs with their cost, and the progress files that trainings write.
+
+Training writes `results/.state/SUITE/EXP/seedS/progress.json` every few iterations; a job that is done has
+left its `record.json`. From these and the speeds seen so far the remaining time follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """One progress file.
+
+    `loss` is None before the first iteration; `alive`: its process still runs on this machine.
+    """
+
+    experiment: str
+    seed: int
+    iteration: int
+    total: int
+    loss: float | None
+    seconds_per_iteration: float
+    eta_s: float
+    alive: bool
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.iteration / self.total) if self.total else 0.0
+
+
+def process_alive(pid: int) -> bool:
+    """Whether process `pid` exists on this machine."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _number(value: Any, default: float = 0.0) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+def read_progress(state_dir: Path) -> list[TrainingProgress]:
+    """All progress files under `state_dir` (`results/.state/SUITE`); one that is being written or damaged is
+    left out.
+    """
+    found = []
+    for path in sorted(state_dir.glob("*/seed*/progress.json")):
+        seed = path.parent.name.removeprefix("seed")
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(data, dict) or not seed.isdigit():
+            continue
+        loss = data.get("loss")
+        found.append(
+            TrainingProgress(
+                experiment=path.parent.parent.name,
+                seed=int(seed),
+                iteration=int(_number(data.get("iteration"))),
+                total=int(_number(data.get("total"))),
+                loss=_number(loss) if isinstance(loss, (int, float)) else None,
+                seconds_per_iteration=_number(data.get("seconds_per_iteration")),
+                eta_s=_number(data.get("eta_s")),
+                alive=process_alive(int(_number(data.get("pid")))),
+            )
+        )
+    return found
+
+
+def format_duration(seconds: float) -> str:
+    """`45s`, `6m40s`, `2h05m`: short enough for a progress line."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a suite: its stage (train, eval, …), what it is about, its record, and its cost as guessed."""
+
+    stage: str
+    experiment: str
+    seed: int
+    record: Path
+    iterations: int
+    seconds: float
+
+    @property
+    def done(self) -> bool:
+        return self.record.is_file()
+
+
+def recorded_seconds(record: Path) -> float | None:
+    """How long a finished job took, from its record; None if there is none (yet)."""
+    try:
+        document = json.loads(record.read_bytes())
+        times = [datetime.fromisoformat(document[key]) for key in ("started", "ended")]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return (times[1] - times[0]).total_seconds()
+
+
+def refined(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs with better costs, as far as records tell.
+
+    A finished job has its own; another one that of its experiment's other seeds, else its guess, scaled by how far off
+    the guesses of its stage were.
+    """
+    jobs = list(jobs)
+    took = {job: seconds for job in jobs if (seconds := recorded_seconds(job.record)) is not None and seconds > 0}
+    kinds: dict[tuple[str, str], list[float]] = {}
+    factors: dict[str, list[float]] = {}
+    for job, seconds in took.items():
+        kinds.setdefault((job.stage, job.experiment), []).append(seconds)
+        factors.setdefault(job.stage, []).append(seconds / job.seconds)
+    better = []
+    for job in jobs:
+        if job in took:
+            seconds = took[job]
+        elif (job.stage, job.experiment) in kinds:
+            seconds = median(kinds[job.stage, job.experiment])
+        else:
+            seconds = job.seconds * median(factors.get(job.stage, [1.0]))
+        better.append(replace(job, seconds=seconds))
+    return better
+
+
+def seconds_left(jobs: Iterable[Job], running: Iterable[TrainingProgress], parallel: int) -> tuple[float, float]:
+    """Seconds of work left and in total over `jobs`, of which `parallel` run at once.
+
+    A speed measured in one training holds for the other seeds of its experiment.
+    """
+    running = list(running)
+    speeds = {item.experiment: item.seconds_per_iteration for item in running if item.seconds_per_iteration > 0}
+    at_work = {(item.experiment, item.seed): item.fraction for item in running if item.alive}
+    left = total = 0.0
+    for job in jobs:
+        seconds = job.seconds
+        if job.stage == "train" and not job.done and job.experiment in speeds:
+            seconds = job.iterations * speeds[job.experiment]
+        total += seconds
+        if not job.done:
+            done = at_work.get((job.experiment, job.seed), 0.0) if job.stage == "train" else 0.0
+            left += seconds * (1.0 - done)
+    workers = max(1, parallel)
+    return left / workers, total / workers

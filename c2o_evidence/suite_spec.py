@@ -1,0 +1,117 @@
+"""The parts of a suite as frozen values: experiments, rows, tables, benchmarks, recipes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training: a model configuration, what it starts from, and what it learns from."""
+
+    name: str
+    model: str
+    opts: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    teacher: str | None = None
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One row of the summary table: an experiment's checkpoints at one number of steps."""
+
+    exp_id: str
+    experiment: str
+    sample_step: int
+    opts: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class MainRow:
+    """One row of the main table: what is printed beside the numbers of row `exp_id`."""
+
+    method: str
+    type: str
+    backbone: str
+    epochs: str
+    exp_id: str
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`a` against `b`, paired over train seeds, and what it is meant to show."""
+
+    a: str
+    b: str
+    claim: str = ""
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times faster row `fast` is than row `slow`."""
+
+    fast: str
+    slow: str
+
+
+@dataclass(frozen=True)
+class TimingSpec:
+    """Inference timing: images and batch size a pass, untimed and timed passes, whose checkpoints."""
+
+    images: int
+    batch: int
+    warmup: int
+    repeats: int
+    train_seed: int
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """Attention benchmark: numbers of nodes, heads, model width (all heads together), timed calls."""
+
+    nodes: tuple[int, ...]
+    heads: int
+    dim: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A checkpoint that a training needs: experiment, train seed, and that training's recipe digest."""
+
+    experiment: str
+    seed: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a checkpoint, and the digest of it.
+
+    Attributes:
+        seed: the train seed in effect (0 for a shared experiment).
+        config: merged model configuration, options put in.
+        config_sha256: digest of `config`.
+        data_sha256: digest of the data configuration.
+        code_sha256: digest of the sources training uses.
+        init, teacher: the checkpoints it needs.
+        digest: the recipe digest.
+    """
+
+    experiment: str
+    seed: int
+    config: dict[str, Any]
+    config_sha256: str
+    data_sha256: str
+    code_sha256: str
+    init: Parent | None
+    teacher: Parent | None
+    digest: str
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """init and teacher, as far as there are any, each checkpoint once."""
+        return tuple(dict.fromkeys(parent for parent in (self.init, self.teacher) if parent is not None))

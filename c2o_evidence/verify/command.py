@@ -1,0 +1,90 @@
+"""`c2o verify`: one bundle or every frozen one, with progress and findings for a reader, or JSON for a
+machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.ledger import read_ledger
+from c2o_evidence.verify import Progress, Report, verify
+from c2o_evidence.verify.files import sizes_to_hash
+
+SHOWN = 50
+
+
+def _bundles(path: Path | None, root: Path) -> list[Path]:
+    if path is not None:
+        return [path]
+    names = read_ledger(root / "manifests" / "deliverables.tsv")
+    if not names:
+        raise EvidenceError("nothing is frozen here yet; give the path of a bundle, or build one: `c2o run SUITE`")
+    found = [root / "deliverables" / name for name in names]
+    # As a user would type them, where that works.
+    return [Path(os.path.relpath(item)) if item.is_relative_to(Path.cwd()) else item for item in found]
+
+
+@contextmanager
+def _progress(path: Path, level: str, *, show: bool) -> Iterator[Progress | None]:
+    """A bar over bytes, then one over runs, on a terminal; nothing elsewhere."""
+    if not show or not path.is_dir():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks = {"files": bars.add_task("hashing files", total=sizes_to_hash(path)[1])}
+        if level == "tables":
+            from c2o_evidence.verify.tables import count_runs
+
+            tasks["tables"] = bars.add_task("recomputing AP", total=count_runs(path) or None)
+        yield lambda phase, amount: bars.advance(tasks[phase], amount)
+
+
+def describe(report: Report) -> str:
+    """The report for a reader: findings, what was checked, verdict, root digest."""
+    lines = [str(finding) for finding in report.findings[:SHOWN]]
+    if len(report.findings) > SHOWN:
+        lines.append(f"… and {len(report.findings) - SHOWN} more findings (--json lists all)")
+    counts = report.counts
+    seen = f"{counts['files']} files, {counts['bytes'] / 1e6:.1f} MB in {report.seconds['files']:.2f} s"
+    if "runs" in counts:
+        seen += f"; {counts['runs']} runs, {counts['cells']} cells in {report.seconds['tables']:.1f} s"
+    if report.ok:
+        lines.append(f"verified: {report.path} (level {report.level}): {seen}")
+    else:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds().items())
+        lines.append(f"FAILED: {report.path} (level {report.level}): {kinds}; {seen}")
+    if report.root_digest:
+        lines.append(f"root digest: {report.root_digest}")
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def verify_command(
+    path: Path | None, level: str, *, root: Path, as_json: bool, jobs: int | None, ledger: Path | None
+) -> int:
+    """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
+    reports = []
+    for bundle in _bundles(path, root):
+        with _progress(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
+            report = verify(bundle, level, ledger=ledger, jobs=jobs, progress=progress)
+        reports.append(report)
+        if not as_json:
+            print(describe(report))
+    if as_json:
+        print(reports[0].to_json() if path is not None else json.dumps([item.to_dict() for item in reports], indent=2))
+    return max(report.exit_code for report in reports)

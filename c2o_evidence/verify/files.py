@@ -1,0 +1,217 @@
+"""Level `files`: every listed file is there with its digest, nothing is extra, nothing leaves the bundle.
+
+Nothing is loaded or unpickled: files are read as bytes, streaming, several at a time (hashlib releases the
+GIL while it hashes), the largest first so that no thread is left alone with a big one at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from c2o_evidence.paths import path_fault
+from c2o_evidence.sums import SUMS_NAME, parse_sums
+from c2o_evidence.verify.findings import Finding, Kind
+
+CHUNK = 1 << 20  # bytes; large enough that one system call is small beside the hashing
+SIDECAR = ".sha256"
+TIMESTAMP = ".snakemake_timestamp"  # Snakemake leaves this empty file in every directory that a rule made
+
+Progress = Callable[[int], None]  # called with the number of bytes just hashed
+
+
+@dataclass
+class FilesResult:
+    """What level `files` saw: the listed and the found digests by path, and the findings."""
+
+    listed: dict[str, str] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
+    root_digest: str = ""
+    n_bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass
+class _Tree:
+    files: dict[str, int] = field(default_factory=dict)  # path -> size in bytes
+    directories: set[str] = field(default_factory=set)
+    unsafe: dict[str, str] = field(default_factory=dict)  # path -> what it is
+
+
+def _what(mode: int) -> str:
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    names |= {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return names.get(stat.S_IFMT(mode), "not a plain file")
+
+
+def walk(root: Path) -> _Tree:
+    """All that lies under `root`, links not followed: plain files with sizes, directories, and what is
+    neither.
+    """
+    tree = _Tree()
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                info = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    tree.directories.add(name)
+                    pending.append(name)
+                elif stat.S_ISREG(info.st_mode):
+                    if name != TIMESTAMP or info.st_size:
+                        tree.files[name] = info.st_size
+                else:
+                    tree.unsafe[name] = _what(info.st_mode)
+    return tree
+
+
+def hash_file(path: Path, progress: Progress | None = None) -> str:
+    """SHA-256 of one plain file, read in chunks; a link in its last component is refused (OSError)."""
+    digest = hashlib.sha256()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(view[:count])
+            if progress is not None:
+                progress(count)
+    return digest.hexdigest()
+
+
+def hash_files(
+    root: Path, sizes: Mapping[str, int], *, jobs: int | None = None, progress: Progress | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Hashes `sizes` (`{path: bytes}`, relative to `root`): `{path: sha256}` and `{path: why it could not be
+    read}`.
+    """
+    digests: dict[str, str] = {}
+    errors: dict[str, str] = {}
+
+    def work(path: str) -> None:
+        try:
+            digests[path] = hash_file(root / path, progress)
+        except OSError as error:
+            errors[path] = error.strerror or str(error)
+
+    order = sorted(sizes, key=lambda path: (-sizes[path], path))
+    with ThreadPoolExecutor(max_workers=jobs or min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(work, order):
+            pass
+    return digests, errors
+
+
+def seed_of(path: str) -> int | None:
+    """The train seed in a path such as `train/student/seed3/model.safetensors`, or None."""
+    for part in path.split("/"):
+        if part.startswith("seed") and part[4:].isdigit():
+            return int(part[4:])
+    return None
+
+
+def _check_digests(listed: Mapping[str, str], found: Mapping[str, str]) -> list[Finding]:
+    """Files whose content differs; `swapped` where one carries the content of another one that has changed
+    too.
+    """
+    changed = [path for path in found if found[path] != listed[path]]
+    moved = {listed[path]: path for path in changed}
+    owners = {digest: path for path, digest in listed.items()}
+    findings = []
+    for path in changed:
+        other = moved.get(found[path])
+        copied = owners.get(found[path])
+        message = "its content is not the one that was listed"
+        if other is not None or copied is not None:
+            message = f"carries the content of {other or copied}"
+        seeds = seed_of(path), seed_of(other or "")
+        if None not in seeds and seeds[0] != seeds[1]:
+            message += f": train seeds {seeds[0]} and {seeds[1]} are swapped"
+        kind: Kind = "changed" if other is None else "swapped"
+        findings.append(Finding(kind, path, message, expected=listed[path], found=found[path]))
+    return findings
+
+
+def _check_list(data: bytes) -> tuple[dict[str, str], list[Finding]]:
+    listed, problems = parse_sums(data)
+    findings = []
+    for problem in problems:
+        place = f"line {problem.line}" if problem.line else ""
+        text = f"{problem.message}: {problem.path!r}" if problem.path else problem.message
+        findings.append(Finding("unsafe" if problem.unsafe else "malformed", SUMS_NAME, text, row=place))
+    if not listed and not findings:
+        findings.append(Finding("malformed", SUMS_NAME, "lists no file"))
+    return listed, findings
+
+
+def _check_tree(tree: _Tree, listed: Mapping[str, str]) -> list[Finding]:
+    findings = []
+    for path, what in tree.unsafe.items():
+        findings.append(Finding("unsafe", path, f"is {what}; a bundle holds plain files only"))
+    parents = {"/".join(path.split("/")[:depth]) for path in listed for depth in range(1, path.count("/") + 1)}
+    for path in tree.directories - parents:
+        if "/" not in path or "/".join(path.split("/")[:-1]) in parents:
+            findings.append(Finding("extra", path, f"a directory that {SUMS_NAME} knows nothing of"))
+    for path in tree.files:
+        if path not in listed and path != SUMS_NAME:
+            reason = path_fault(path)
+            if reason is not None:
+                findings.append(Finding("unsafe", repr(path), reason))
+            else:
+                findings.append(Finding("extra", path, f"is not listed in {SUMS_NAME}"))
+    for path in listed:
+        if path not in tree.files and path not in tree.unsafe:
+            findings.append(Finding("missing", path, f"is listed in {SUMS_NAME} but not there"))
+    return findings
+
+
+def _check_sidecars(root: Path, found: Mapping[str, str]) -> Iterable[Finding]:
+    for sidecar in sorted(path for path in found if path.endswith(SIDECAR)):
+        target = sidecar.removesuffix(SIDECAR)
+        if target not in found:
+            yield Finding("stale", sidecar, f"there is no {target} beside it")
+            continue
+        try:
+            text = (root / sidecar).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        if text != f"{found[target]}  {target.rsplit('/', 1)[-1]}\n":
+            yield Finding("stale", sidecar, f"does not fit {target}", expected=found[target], found=text[:64].strip())
+
+
+def sizes_to_hash(root: Path) -> tuple[int, int]:
+    """Number of plain files and of bytes that `check_files` will read; for a progress bar."""
+    files = walk(root).files
+    files.pop(SUMS_NAME, None)
+    return len(files), sum(files.values())
+
+
+def check_files(root: Path, *, jobs: int | None = None, progress: Progress | None = None) -> FilesResult:
+    """Level `files` of the bundle at `root`.
+
+    Raises OSError if `root` or its SHA256SUMS cannot be read at all.
+    """
+    result = FilesResult()
+    tree = walk(root)
+    if SUMS_NAME in tree.unsafe:
+        what = tree.unsafe[SUMS_NAME]
+        result.findings.append(Finding("unsafe", SUMS_NAME, f"is {what}; a bundle holds plain files only"))
+        return result
+    data = (root / SUMS_NAME).read_bytes()
+    result.root_digest = hashlib.sha256(data).hexdigest()
+    result.listed, result.findings = _check_list(data)
+    result.findings += _check_tree(tree, result.listed)
+    sizes = {path: size for path, size in tree.files.items() if path in result.listed}
+    result.n_bytes = sum(sizes.values())
+    result.found, errors = hash_files(root, sizes, jobs=jobs, progress=progress)
+    for path, reason in errors.items():
+        result.findings.append(Finding("missing", path, f"cannot be read: {reason}", expected=result.listed[path]))
+    result.findings += _check_digests(result.listed, result.found)
+    result.findings += _check_sidecars(root, result.found)
+    result.findings.sort(key=Finding.sort_key)
+    return result

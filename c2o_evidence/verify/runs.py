@@ -1,0 +1,196 @@
+"""Recomputing the runs: AP from the stored detections, every row bound to a re-hashed checkpoint.
+
+What comes out is the results TSV that each evaluation should have written, and what its detections say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from c2o_evidence.errors import DetectionsError, EvidenceError
+from c2o_evidence.suite import Suite
+from c2o_evidence.verify.findings import Finding
+
+PARALLEL_FROM = 12  # runs; below, starting processes takes longer than the work
+RunKey = tuple[str, int]  # exp_id, eval seed
+
+_truth: Any = None  # the annotations, indexed once a process
+
+
+@dataclass(frozen=True)
+class Task:
+    """One detections file, and the runs that it should hold."""
+
+    path: str
+    keys: tuple[RunKey, ...]
+
+
+@dataclass
+class Evaluated:
+    """Metrics by run, a digest of each run's detections (None where there are none), and why the file is
+    unusable.
+    """
+
+    metrics: dict[RunKey, dict[str, float]] = field(default_factory=dict)
+    content: dict[RunKey, str | None] = field(default_factory=dict)
+    extra: list[RunKey] = field(default_factory=list)
+    class_names: tuple[str, ...] = ()
+    error: str = ""
+
+
+def _load_truth(path: str) -> None:
+    global _truth  # one a worker process: the annotations are parsed once
+    from c2o_evidence.metrics import GroundTruth
+
+    _truth = GroundTruth.load(path)
+
+
+def _class_names(path: str) -> tuple[str, ...]:
+    """Class names in label order: as stored with the detections, else the annotations' by ascending id."""
+    from c2o_evidence.detections import read_detections_metadata
+
+    text = read_detections_metadata(path).get("class_names")
+    if text is None:
+        return tuple(_truth.class_names)
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DetectionsError(f"{path}: class_names: {text!r} is not a list of names; restore the file")
+    return tuple(names)
+
+
+def evaluate_file(task: Task) -> Evaluated:
+    """AP of all runs in one file of detections; for worker processes, after `_load_truth`."""
+    from c2o_evidence.detections import read_detections
+    from c2o_evidence.metrics import coco_metrics
+
+    result = Evaluated()
+    try:
+        runs = read_detections(task.path)
+        result.class_names = _class_names(task.path)
+        for key in task.keys:
+            if key in runs:
+                detections = runs[key]
+                result.metrics[key] = coco_metrics(_truth, detections, result.class_names)
+                digest = hashlib.sha256()
+                for name in ("image_id", "box", "score", "label"):
+                    digest.update(getattr(detections, name).tobytes())
+                result.content[key] = digest.hexdigest() if len(detections) else None
+        result.extra = sorted(set(runs) - set(task.keys))
+    except EvidenceError as error:
+        result.error = str(error)
+    return result
+
+
+def evaluate_all(
+    truth: Path,
+    tasks: Sequence[Task],
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Evaluated]:
+    """`evaluate_file` for every task, in order, in `jobs` processes (default: 2). `progress(n)`: n runs done.
+
+    Raises TableError if the annotations are unusable.
+    """
+    n_runs = sum(len(task.keys) for task in tasks)
+    results = []
+    if n_runs < PARALLEL_FROM or jobs == 1:
+        _load_truth(str(truth))
+        done = map(evaluate_file, tasks)
+        for task, result in zip(tasks, done, strict=True):
+            results.append(result)
+            if progress is not None:
+                progress(len(task.keys))
+        return results
+    # spawn: the caller may have threads (progress display), which do not survive a fork safely.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs or 2, context, initializer=_load_truth, initargs=(str(truth),)) as pool:
+        for task, result in zip(tasks, pool.map(evaluate_file, tasks), strict=True):
+            results.append(result)
+            if progress is not None:
+                progress(len(task.keys))
+    return results
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON mapping, or None if there is none to read."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def data_digest(root: Path, digests: Mapping[str, str]) -> tuple[str, list[Finding]]:
+    """The data set's digest, from its manifest, and findings where manifest and annotations do not fit
+    together.
+    """
+    path = "data/manifest.json"
+    document = read_json(root / path) or {}
+    files = document.get("files")
+    if not isinstance(files, dict) or not isinstance(document.get("sha256"), str):
+        return "", [Finding("malformed", path, "is not a data manifest")]
+    findings = []
+    try:
+        lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
+        annotation = str(document["splits"]["val"]["annotation"])
+        listed = str(files[annotation]["sha256"])
+    except (KeyError, TypeError):
+        return "", [Finding("malformed", path, "lacks a digest, or the split 'val'")]
+    whole = hashlib.sha256(lines.encode()).hexdigest()
+    if whole != document["sha256"]:
+        message = "the digest of the whole does not follow from those of the files"
+        findings.append(Finding("stale", path, message, column="sha256", expected=whole, found=document["sha256"]))
+    if listed != digests.get("data/val.json"):
+        findings.append(
+            Finding(
+                "stale",
+                "data/val.json",
+                f"is not the {annotation} of data/manifest.json",
+                expected=listed,
+                found=digests.get("data/val.json", ""),
+            )
+        )
+    return str(document["sha256"]), findings
+
+
+def expected_rows(
+    suite: Suite,
+    experiment: str,
+    seed: int,
+    identity: Mapping[str, str],
+    evaluated: Evaluated,
+    class_names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The rows (schema `results`) of one evaluation.
+
+    `identity`: the digest columns, the same in every row.
+    """
+    columns = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in class_names)]
+    rows = []
+    for row in suite.rows_of(experiment):
+        for eval_seed in suite.eval_seeds:
+            metrics = evaluated.metrics.get((row.exp_id, eval_seed))
+            if metrics is None:
+                continue
+            rows.append(
+                {
+                    "exp_name": row.exp_id,
+                    **identity,
+                    "train_seed": seed,
+                    "eval_seed": eval_seed,
+                    "sample_step": row.sample_step,
+                    **{name: metrics[name] for name in columns},
+                }
+            )
+    return rows

@@ -1,0 +1,221 @@
+"""Freezing: read-only, in the ledger, refused for another content, and whole after a crash at any point."""
+
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from c2o_evidence import freeze as freeze_module
+from c2o_evidence.bundle import write_sha256sums
+from c2o_evidence.errors import EvidenceError, FrozenError
+from c2o_evidence.freeze import check_refreeze, freeze
+from c2o_evidence.ledger import read_ledger
+from c2o_evidence.verify import verify
+
+
+def paths(root: Path) -> tuple[Path, Path, Path]:
+    return root / "results/toy/bundle", root / "deliverables/toy", root / "manifests/deliverables.tsv"
+
+
+def change(bundle: Path) -> None:
+    """Another content: a README and a table."""
+    (bundle / "README.md").write_text("another\n")
+    (bundle / "tables" / "summary.md").write_text("another\n")
+    write_sha256sums(bundle)
+
+
+def test_frozen_files_are_read_only_and_in_the_ledger(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    frozen = freeze(bundle, target)
+    assert frozen.revision == 1 and frozen.history == ()
+    assert frozen.files == len((target / "SHA256SUMS").read_text().splitlines())
+    assert read_ledger(ledger)["toy"] == frozen
+    for path in target.rglob("*"):
+        expected = 0o755 if path.is_dir() else 0o444
+        assert stat.S_IMODE(path.stat().st_mode) == expected
+    assert verify(target).ok
+    # A mover must be able to take it elsewhere, and Snakemake to delete it.
+    shutil.rmtree(target)
+
+
+def test_only_what_is_listed_is_frozen(root: Path) -> None:
+    bundle, target, _ = paths(root)
+    (bundle / ".snakemake_timestamp").touch()
+    freeze(bundle, target)
+    assert not (target / ".snakemake_timestamp").exists()
+
+
+def test_the_same_content_again_changes_nothing_and_repairs(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    freeze(bundle, target)
+    before = ledger.read_bytes()
+    (target / "README.md").unlink()
+    assert freeze(bundle, target).revision == 1
+    assert ledger.read_bytes() == before
+    assert verify(target).ok
+
+
+def test_another_content_is_refused_and_says_what_differs(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    old = freeze(bundle, target)
+    before = ledger.read_bytes()
+    change(bundle)
+    with pytest.raises(FrozenError) as refused:
+        check_refreeze(bundle, "toy", ledger)
+    message = str(refused.value)
+    assert "deliverables/toy: another content is frozen under this name" in message
+    assert old.root_sha256 in message and "changed README.md" in message and "changed tables/summary.md" in message
+    assert "refreeze=true" in message
+    with pytest.raises(FrozenError, match="another content is frozen"):
+        freeze(bundle, target)
+    assert ledger.read_bytes() == before
+    assert verify(target).ok
+
+
+def test_a_deleted_deliverable_does_not_open_the_name(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    freeze(bundle, target)
+    shutil.rmtree(target)
+    change(bundle)
+    with pytest.raises(FrozenError, match="the frozen copy is not there to compare with"):
+        check_refreeze(bundle, "toy", ledger)
+
+
+def test_refreeze_keeps_the_old_digest(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    old = freeze(bundle, target)
+    shutil.copytree(target, root / "deliverables" / "kept")
+    change(bundle)
+    new = freeze(bundle, target, allow_refreeze=True)
+    assert new.revision == 2 and new.history == (old.root_sha256,)
+    assert (target / "README.md").read_text() == "another\n"
+    assert verify(target).ok
+    # The old directory, put back by hand, is known as what it is.
+    shutil.rmtree(target)
+    (root / "deliverables" / "kept").rename(target)
+    (finding,) = verify(target).findings
+    assert finding.kind == "stale" and "is an older freeze (revision 1 of 2)" in finding.message
+
+
+def test_a_damaged_bundle_is_not_frozen(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    (bundle / "README.md").write_text("edited after staging")
+    with pytest.raises(EvidenceError, match="does not verify: changed: README.md"):
+        freeze(bundle, target)
+    assert not target.exists() and not ledger.exists()
+    assert list(target.parent.iterdir()) == []
+
+
+def test_disk_full_leaves_the_old_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, target, ledger = paths(root)
+    freeze(bundle, target)
+    before = ledger.read_bytes()
+    change(bundle)
+    copied = 0
+
+    def full(source: Path, place: Path) -> None:
+        nonlocal copied
+        copied += 1
+        if copied == 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, place)
+
+    monkeypatch.setattr(freeze_module, "_copy_synced", full)
+    with pytest.raises(EvidenceError, match="could not be frozen: No space left on device"):
+        freeze(bundle, target, allow_refreeze=True)
+    assert ledger.read_bytes() == before
+    assert verify(target).ok
+    assert [path.name for path in target.parent.iterdir()] == ["toy"]
+
+
+def test_a_failing_rename_takes_the_ledger_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, target, ledger = paths(root)
+    freeze(bundle, target)
+    before = ledger.read_bytes()
+    change(bundle)
+
+    def fail(staged: Path, place: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(freeze_module, "_put_in_place", fail)
+    with pytest.raises(EvidenceError, match="what was there is unchanged"):
+        freeze(bundle, target, allow_refreeze=True)
+    assert ledger.read_bytes() == before
+    assert verify(target).ok
+
+
+def test_without_atomic_exchange(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, target, _ = paths(root)
+    freeze(bundle, target)
+    change(bundle)
+    monkeypatch.setattr(freeze_module, "_exchange", lambda first, second: False)
+    freeze(bundle, target, allow_refreeze=True)
+    assert verify(target).ok
+    assert [path.name for path in target.parent.iterdir()] == ["toy"]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from c2o_evidence import freeze
+
+    name, number, root = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    owner, attribute = (Path, "rename") if name == "fallback" else (freeze, name)
+    real = getattr(owner, attribute)
+    calls = 0
+
+    def killed(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+
+    setattr(owner, attribute, killed)
+    if name == "fallback":
+        freeze._exchange = lambda first, second: False
+    freeze.freeze(root / "results/toy/bundle", root / "deliverables/toy", allow_refreeze=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [("_copy_synced", 1), ("_copy_synced", 30), ("check_files", 1), ("atomic_write", 1), ("_put_in_place", 1),
+     ("_exchange", 1), ("_recover", 2), ("sync", 1)],
+)  # fmt: skip
+def test_killed_at_any_step_the_old_or_the_new_is_whole(root: Path, step: str, number: int) -> None:
+    bundle, target, _ = paths(root)
+    old = freeze(bundle, target).root_sha256
+    change(bundle)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), step, str(number), str(root)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == -signal.SIGKILL
+    report = verify(target)
+    assert {finding.kind for finding in report.findings} <= {"stale"}  # at most: the ledger is ahead
+    new = freeze(bundle, target, allow_refreeze=True)
+    assert new.history == (old,)
+    assert verify(target).ok
+    assert [path.name for path in target.parent.iterdir()] == ["toy"]
+
+
+def test_killed_between_the_two_renames_of_a_file_system_without_exchange(root: Path) -> None:
+    """There the old one lies beside its place for a moment; the next freeze puts it back first."""
+    bundle, target, _ = paths(root)
+    old = freeze(bundle, target).root_sha256
+    change(bundle)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), "fallback", "2", str(root)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (aside,) = target.parent.glob(".toy.freeze-*.old")
+    assert verify(aside).root_digest == old
+    assert freeze(bundle, target).history == (old,)  # the refreeze was allowed before and is in the ledger
+    assert verify(target).ok
+    assert [path.name for path in target.parent.iterdir()] == ["toy"]
