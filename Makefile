@@ -1,0 +1,71 @@
+# What a user types. Every target first makes sure of the environment (`setup`), which takes no time once it is there.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The same pins as c2o_model/determinism.py; the workflow's scripts set them for themselves too.
+export PYTHONHASHSEED := 0
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+# `python -m TOOL`, not `.venv/bin/TOOL`: goes on working when the checkout is moved.
+RUN := .venv/bin/python -m
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3.11 python3 python3.12 python3.13)
+STAMPED := requirements/lock.txt requirements/detectron2.txt pyproject.toml
+SUITES := $(sort $(basename $(notdir $(wildcard configs/suites/*.yaml))))
+NAME ?= step1_5seed
+LEVEL ?= tables
+GENERATED := data results logs manifests/results_manifest.tsv .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+.PHONY: help setup test check verify doctor clean $(SUITES)
+
+help: ## this list
+	@echo "C2O: make TARGET"
+	@awk -F ':.*## ' '/^[a-z_$$()A-Z]+:.*## / { sub(/\$$\(SUITES\)/, "SUITE", $$1); printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@echo "suites: $(SUITES)"
+
+setup: ## make or update .venv from the hashed locks (PYTHON=… chooses the Python; 5.5 GB, minutes the first time)
+	@if [ -x .venv/bin/python ] && [ "$$(cat .venv/c2o.stamp 2>/dev/null)" = "$$(pwd -P; sha256sum $(STAMPED))" ]; then \
+		case " $(MAKECMDGOALS) " in *" setup "*) echo "environment ready in .venv (nothing to do)";; esac; \
+	else \
+		for python in $(CANDIDATES); do \
+			if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 7))' >/dev/null 2>&1; then \
+				found="$$python"; \
+				"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' && break; \
+			fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "setup: no Python found (tried $(CANDIDATES)); install Python 3.11 (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make setup PYTHON=/path/to/python3" >&2; \
+			exit 1; \
+		fi; \
+		env -u PYTHONHASHSEED "$$found" requirements/install.py; \
+	fi
+
+$(SUITES): setup ## run configs/suites/SUITE.yaml to a frozen deliverable and verify it
+	$(RUN) c2o_evidence.cli run $@
+	$(RUN) c2o_evidence.cli verify deliverables/$@
+
+test: setup ## all tests, with a real end-to-end run of the workflow
+	$(RUN) pytest --junit-xml=logs/tests.xml $(PYTEST_ARGS)
+
+check: setup ## what CI checks beside the tests: style, types, workflow lint, import arrows
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy --strict c2o_evidence
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) snakemake --lint
+	$(RUN) pytest -q tests/test_architecture.py
+
+verify: setup ## check a frozen deliverable: NAME=step1_5seed LEVEL=files|tables|eval|train
+	$(RUN) c2o_evidence.cli verify deliverables/$(NAME) --level $(LEVEL)
+
+doctor: setup ## what is installed, which data sets and optional parts are there, and what to do about the rest
+	$(RUN) c2o_evidence.cli doctor
+
+clean: ## list what can be made again; `make clean CONFIRM=1` removes it (never deliverables, never .venv)
+	@found=""; for path in $(GENERATED); do [ -e "$$path" ] && found="$$found $$path"; done; \
+	if [ -z "$$found" ]; then echo "nothing to remove"; \
+	elif [ "$(CONFIRM)" = 1 ]; then echo "removing:$$found"; rm -rf $$found; \
+	else echo "would remove:"; du -sh $$found; echo "kept: deliverables/ and .venv/; remove with: make clean CONFIRM=1"; fi

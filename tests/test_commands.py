@@ -1,0 +1,205 @@
+"""What a user types: the Makefile, the `c2o` command's start, and the script of continuous integration."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MADE_FROM = ("Makefile", "pyproject.toml", "requirements")
+STAMPED = ("requirements/lock.txt", "requirements/detectron2.txt", "pyproject.toml")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the files of the set-up, with an environment that counts as ready and is this Python."""
+    root = tmp_path / "a checkout"
+    root.mkdir()
+    for name in MADE_FROM:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / name)
+    (root / ".venv" / "bin").mkdir(parents=True)
+    python = root / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return root
+
+
+def stamp(root: Path) -> None:
+    """Mark the environment of `root` as ready: its place, then the digests of what it is made from."""
+    digests = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in STAMPED]
+    (root / ".venv" / "c2o.stamp").write_text(f"{root.resolve()}\n{''.join(digests)}")
+
+
+def make(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    executable = shutil.which("make")
+    if executable is None:
+        pytest.skip("make is not installed")
+    command = [executable, "--no-print-directory", *arguments]
+    return subprocess.run(
+        command, cwd=root, capture_output=True, text=True, env=inherited | environ, timeout=120, check=False
+    )
+
+
+class TestMakefile:
+    def test_a_ready_environment_takes_no_time(self, checkout: Path) -> None:
+        stamp(checkout)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            done = make(checkout, "setup")
+            seconds.append(time.perf_counter() - start)
+            assert (done.returncode, done.stdout) == (0, "environment ready in .venv (nothing to do)\n")
+        assert min(seconds) < 0.1
+
+    @pytest.mark.parametrize("changed", ["requirements/lock.txt", "requirements/detectron2.txt", "pyproject.toml"])
+    def test_a_changed_lock_is_noticed(self, checkout: Path, changed: str) -> None:
+        stamp(checkout)
+        with (checkout / changed).open("a") as file:
+            file.write("# changed\n")
+        (checkout / "requirements" / "install.py").write_text("print('set up again')\n")
+        assert make(checkout, "setup").stdout == "set up again\n"
+
+    def test_no_python(self, checkout: Path, tmp_path: Path) -> None:
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        for name in ("sh", "cat", "sha256sum", "env"):
+            (tools / name).symlink_to(shutil.which(name) or name)
+        done = make(checkout, "setup", PATH=str(tools))
+        assert done.returncode != 0
+        told = "setup: no Python found (tried python3.11 python3 python3.12 python3.13); install Python 3.11"
+        assert told in done.stderr
+        assert "make setup PYTHON=/path/to/python3" in done.stderr
+
+    def test_failed_set_up_stops_make(self, checkout: Path) -> None:
+        checks = checkout / "requirements" / "checks.py"
+        limits = "OLDEST, NEWEST = (3, 11), (3, 13)"
+        assert limits in checks.read_text("utf-8")
+        checks.write_text(checks.read_text("utf-8").replace(limits, "OLDEST, NEWEST = (9, 0), (9, 9)"))
+        done = make(checkout, "doctor", f"PYTHON={sys.executable}")
+        assert done.returncode != 0
+        assert "cannot be used: requirements/lock.txt holds packages for Python 9.0 to 9.9" in done.stderr
+        assert "c2o_evidence.cli" not in done.stdout
+
+    def test_no_collected_test_is_a_failure(self, checkout: Path) -> None:
+        stamp(checkout)
+        (checkout / "tests").mkdir()
+        done = make(checkout, "test")
+        assert done.returncode != 0
+        assert "no tests ran" in done.stdout
+
+    def test_clean_asks_first_and_keeps_deliverables(self, checkout: Path) -> None:
+        for name in ("data", "results", "deliverables"):
+            (checkout / name).mkdir()
+            (checkout / name / "file").write_text("x")
+        listed = make(checkout, "clean")
+        assert listed.stdout.startswith("would remove:\n") and "CONFIRM=1" in listed.stdout
+        assert (checkout / "results" / "file").exists()
+        assert make(checkout, "clean", "CONFIRM=1").stdout == "removing: data results\n"
+        left = {path.name for path in checkout.iterdir()}
+        assert left == {*MADE_FROM, "deliverables", ".venv"}
+        assert make(checkout, "clean").stdout == "nothing to remove\n"
+
+    def test_help_lists_the_targets_and_suites(self, checkout: Path) -> None:
+        (checkout / "configs" / "suites").mkdir(parents=True)
+        (checkout / "configs" / "suites" / "mine.yaml").touch()
+        told = make(checkout).stdout
+        for target in ("setup", "test", "check", "verify", "doctor", "clean", "SUITE"):
+            assert re.search(rf"(?m)^  {target}\s+\S", told), target
+        assert "suites: mine\n" in told
+
+    def test_the_pins_are_those_of_the_model(self) -> None:
+        from c2o_model.determinism import pinned_env
+
+        exported = dict(re.findall(r"(?m)^export (\w+) := (\S+)$", (ROOT / "Makefile").read_text("utf-8")))
+        assert exported and exported.items() <= pinned_env().items()
+
+
+class TestCommand:
+    def test_help_starts_at_once(self) -> None:
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-m", "c2o_evidence.cli", "--help"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            seconds.append(time.perf_counter() - start)
+            assert done.returncode == 0 and "verify" in done.stdout
+        assert min(seconds) < 0.3
+
+    def test_the_command_loads_nothing_heavy(self) -> None:
+        program = "import sys, json, c2o_evidence.cli; print(json.dumps(sorted(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+        heavy = {
+            "torch",
+            "detectron2",
+            "numpy",
+            "pandas",
+            "scipy",
+            "matplotlib",
+            "pycocotools",
+            "jsonschema",
+            "rich",
+        }
+        assert heavy.isdisjoint(json.loads(done.stdout))
+
+
+class TestContinuousIntegration:
+    @pytest.fixture
+    def ran(self) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("tests_ran", ROOT / ".ci" / "tests_ran.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def results(self, path: Path, cases: dict[str, str | None]) -> Path:
+        """A JUnit file: test name -> reason of its skip, or None where it passed."""
+        lines = []
+        for name, reason in cases.items():
+            classname, test = name.rsplit(".", 1)
+            inner = "" if reason is None else f'<skipped message="{reason}"/>'
+            lines.append(f'<testcase classname="{classname}" name="{test}">{inner}</testcase>')
+        path.write_text(f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>")
+        return path
+
+    def test_skips_and_missing_parts_are_found(self, ran: ModuleType, tmp_path: Path) -> None:
+        passed = dict.fromkeys([f"{part}.test_a.test_b" for part in ran.MUST_PASS])
+        file = tmp_path / "tests.xml"
+        assert ran.faults(self.results(file, passed)) == []
+        assert ran.faults(self.results(file, passed | {"tests.x.test_gpu": "needs CUDA"})) == []
+        assert ran.faults(self.results(file, passed | {"tests.x.test_y": "too slow"})) == [
+            "tests.x.test_y: skipped, but it must run: too slow"
+        ]
+        del passed["tests.workflow.test_a.test_b"]
+        assert ran.faults(self.results(file, passed)) == ["tests.workflow: no test passed"]
+        assert ran.faults(self.results(file, {})) == [f"{file}: no test ran"]
+
+    def test_the_script_runs_what_a_developer_types(self) -> None:
+        text = (ROOT / ".ci" / "run").read_text("utf-8")
+        assert os.access(ROOT / ".ci" / "run", os.X_OK)
+        assert "set -euo pipefail" in text
+        commands = [line for line in text.splitlines() if line.startswith(("make", ".venv"))]
+        assert commands == [
+            "make setup",
+            "make check",
+            "make test",
+            ".venv/bin/python .ci/tests_ran.py logs/tests.xml",
+        ]

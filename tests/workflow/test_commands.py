@@ -1,0 +1,72 @@
+"""What Snakemake's own commands say about this workflow. With stub scripts."""
+
+import subprocess
+import sys
+
+import yaml
+
+
+def test_lint_is_clean(fresh) -> None:
+    done = fresh.run("--lint")
+    assert done.returncode == 0 and "your workflow is in a good condition" in done.stdout, done.stdout
+
+
+def test_snakefmt_is_clean(fresh) -> None:
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow"]
+    done = subprocess.run(command, cwd=fresh.path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_a_target_the_suites_are_listed_and_nothing_is_built(fresh) -> None:
+    done = fresh.run()
+    assert done.returncode == 0
+    assert "snakemake deliverables/tiny " in done.stdout and "A suite for tests" in done.stdout
+    assert not (fresh.path / "results").exists() and not (fresh.path / "data").exists()
+
+
+def test_the_rule_graph_has_every_rule_and_no_cycle(fresh) -> None:
+    done = fresh.run("deliverables/tiny", "--rulegraph")
+    assert done.returncode == 0
+    rules = "data train distill evaluate timing attention tables figures manifest bundle verify deliver"
+    for rule in rules.split():
+        assert f'label = "{rule}"' in done.stdout
+
+
+def test_the_report_is_written_without_network(built) -> None:
+    done = built.run("deliverables/tiny", "--report", "report.html")
+    assert done.returncode == 0, done.stdout
+    assert (built.path / "report.html").stat().st_size > 100_000
+
+
+def test_the_deliverable_needs_no_further_flag(fresh) -> None:
+    """The profile beside the Snakefile is read by itself; with it a run has all that these tests rely on."""
+    profile = yaml.safe_load((fresh.path / "profiles/default/profile.yaml").read_text())
+    assert profile["rerun-triggers"] == ["params", "input"]
+    output = fresh.build()
+    assert "Using workflow specific profile profiles/default" in output and "22 of 22 steps" in output
+    assert (fresh.path / "deliverables/tiny/content").is_file()
+
+
+def test_the_exclusive_jobs_run_alone_and_where_they_cost_least(stub_build) -> None:
+    """Attention needs nothing and goes first; timing waits for the last evaluation, when the cores empty."""
+    ran = (stub_build.path / "stub.ran").read_text().splitlines()
+    assert ran[0] == "attention tiny"
+    assert ran.index("timing tiny") > max(
+        ran.index(job) for job in ran if job.startswith(("evaluate", "train", "distill"))
+    )
+
+
+def test_the_longest_chain_goes_first(stub_build) -> None:
+    """Of the two jobs that a finished baseline makes possible, the one with a chain behind it is taken."""
+    ran = (stub_build.path / "stub.ran").read_text().splitlines()
+    for seed in (0, 1):
+        assert ran.index(f"train tiny warmstart {seed}") < ran.index(f"evaluate tiny baseline {seed}")
+
+
+def test_jobs_start_with_string_hashing_pinned(stub_build) -> None:
+    """It cannot be pinned inside a process: it has to be in the environment that Snakemake gives to scripts."""
+    command = [sys.executable, "-c", "print(hash('c2o'))"]
+    environment = {**stub_build.environment, "PYTHONHASHSEED": "0"}
+    expected = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    for log in ("train/baseline/seed0.log", "evaluate/student/seed1.log", "tables.log"):
+        assert f"hash of c2o: {expected}" in (stub_build.path / "logs/tiny" / log).read_text()

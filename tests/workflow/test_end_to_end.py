@@ -1,0 +1,166 @@
+"""The real workflow from nothing to a frozen bundle: real data and training, tiny budget, 2 x 2 seeds."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+TINY = "configs/suites/tiny.yaml"
+# Small batches, and a saved state in the middle of every training but the backbone's, to resume from.
+SMALL = "SOLVER.IMS_PER_BATCH: 2, SOLVER.CHECKPOINT_PERIOD: 20"
+DISTILL = "MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: 2, MODEL.DiffusionDet.SAMPLER_DISTILL_TEACHER_SAMPLE_STEP: 4"
+BUDGET = {
+    "shared: true, opts: {": f"shared: true, opts: {{{SMALL}, ",
+    "init: backbone, opts: {SOLVER.MAX_ITER: 6": f"init: backbone, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
+    "init: baseline, opts: {SOLVER.MAX_ITER: 6": f"init: baseline, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
+    "SOLVER.MAX_ITER: 4}\nrows": f"SOLVER.MAX_ITER: 24, {SMALL}, {DISTILL}}}\nrows",
+}
+# What equal work must give in equal bytes. Records, timings and what is made of them hold times.
+SAME_BYTES = re.compile(
+    r"data/digits_mini/.*|results/tiny/(train/.*/(model.safetensors|model.safetensors.sha256|config.yaml|curve.tsv)"
+    r"|eval/.*/(results.tsv|detections.safetensors)|tables/(runs|comparisons).tsv|manifest.tsv)"
+)
+
+
+def same_bytes(checkout) -> dict[str, bytes]:
+    found = checkout.files("data/digits_mini", "results/tiny")
+    return {path: data for path, data in found.items() if SAME_BYTES.fullmatch(path)}
+
+
+def saved_states(checkout) -> set[Path]:
+    """What trainings could be resumed from: results/.state/SUITE/EXPERIMENT/seedS/state*.safetensors."""
+    return set((checkout.path / "results/.state/tiny").glob("*/*/state*.safetensors"))
+
+
+def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+
+
+@pytest.fixture(scope="module")
+def make(checkouts, tmp_path_factory):
+    """Makes checkouts with the real scripts and the budget, all of one state of the sources."""
+    pristine = checkouts.create(tmp_path_factory.mktemp("pristine") / "checkout", stubs=False)
+    for old, new in BUDGET.items():
+        pristine.edit(TINY, old, new)
+    return lambda name: pristine.copy(tmp_path_factory.mktemp(name) / "checkout")
+
+
+@pytest.fixture(scope="module")
+def clean(make):
+    """The first clean build. Do not change it: copy it."""
+    checkout = make("clean")
+    checkout.build()
+    return checkout
+
+
+def evidence(checkout, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "c2o_evidence.cli", *arguments]
+    return subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
+
+
+def test_the_bundle_is_frozen_complete_and_verified(clean) -> None:
+    bundle = clean.path / "deliverables/tiny"
+    done = evidence(clean, "verify", "deliverables/tiny", "--level", "tables")
+    assert done.returncode == 0 and "16 runs" in done.stdout, done.stdout + done.stderr
+    alone = subprocess.run([sys.executable, "-I", "-S", "verify.py"], cwd=bundle, capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert len((bundle / "tables/runs.tsv").read_text().splitlines()) == 1 + 4 * 2 * 2  # rows x train x eval seeds
+    assert len((bundle / "manifest.tsv").read_text().splitlines()) == 1 + 4 * 2  # rows x train seeds
+    writable = [p for p in bundle.rglob("*") if p.is_file() and p.stat().st_mode & 0o222]
+    assert [p.name for p in writable] == [".snakemake_timestamp"], "Snakemake's own, the rest is read-only"
+    ledger = (clean.path / "manifests/deliverables.tsv").read_text().splitlines()
+    assert len(ledger) == 2 and ledger[1].startswith("tiny\t1\tcurrent\t")
+    index = (clean.path / "manifests/results_manifest.tsv").read_text().splitlines()
+    assert len(index) == 1 + 4 * 2  # rows x train seeds, one TSV a checkpoint
+
+
+def test_records_name_the_parents_and_the_pins(clean) -> None:
+    results = clean.path / "results/tiny"
+    student = json.loads((results / "train/student/seed1/record.json").read_text())
+    materials = {entry["name"]: entry for entry in student["materials"]}
+    sidecar = (results / "train/warmstart/seed1/model.safetensors.sha256").read_text()
+    assert student["rule"] == "distill"
+    assert materials["init"]["sha256"] == materials["teacher"]["sha256"] == sidecar.split()[0]
+    pins = student["host"]["hardware"]["pins"]
+    assert pins["PYTHONHASHSEED"] == "0" and pins["OMP_NUM_THREADS"] == "1" and pins["ATEN_CPU_CAPABILITY"]
+
+
+def test_a_second_run_does_nothing(clean) -> None:
+    assert clean.planned() == []
+
+
+def test_two_clean_builds_give_the_same_bytes(clean, make) -> None:
+    other = make("other")
+    other.build()
+    assert differences(same_bytes(clean), same_bytes(other)) == []
+    assert sum(path.endswith(".safetensors") for path in same_bytes(clean)) == 7 + 6  # checkpoints, detections
+
+
+def test_a_build_killed_again_and_again_gives_the_same_bytes(clean, make) -> None:
+    """SIGKILL of the whole process group: at random moments, and twice after a training has saved its state."""
+    checkout, chance = make("killed"), random.Random(20)
+    to_resume: set[str] = set()
+    for after_a_state in (False, True, False, True, False):
+        process, before = checkout.start("deliverables/tiny"), saved_states(checkout)
+        until = time.monotonic() + (120 if after_a_state else chance.uniform(4, 14))
+        while process.poll() is None and time.monotonic() < until:
+            if after_a_state and saved_states(checkout) - before:
+                time.sleep(chance.uniform(0, 0.3))
+                break
+            time.sleep(0.02)
+        if process.poll() is None:
+            checkout.kill(process)
+        results = checkout.path / "results/tiny/train"
+        jobs = {path.parent.relative_to(path.parents[2]).as_posix() for path in saved_states(checkout)}
+        to_resume |= {job for job in jobs if not (results / job / "record.json").exists()}
+    assert to_resume, "no training was killed while it had something to resume from"
+    checkout.build()
+    assert differences(same_bytes(clean), same_bytes(checkout)) == []
+    assert evidence(checkout, "verify", "deliverables/tiny", "--level", "tables").returncode == 0
+    assert checkout.planned() == []
+
+
+def test_a_bit_flipped_checkpoint_is_refused_and_kept(clean, tmp_path) -> None:
+    checkout = clean.copy(tmp_path / "flipped")
+    name = "results/tiny/train/warmstart/seed1/model.safetensors"
+    data = bytearray((checkout.path / name).read_bytes())
+    data[-1000] ^= 4
+    (checkout.path / name).write_bytes(data)
+    (checkout.path / "results/tiny/eval/warmstart/seed1/results.tsv").unlink()
+    done = checkout.run("results/tiny/eval/warmstart/seed1/results.tsv")
+    assert done.returncode == 1 and f"Error: {name}: sha256: expected" in done.stdout
+    assert (checkout.path / name).read_bytes() == data
+
+
+def test_another_content_is_not_frozen_under_the_same_name_unless_asked_for(clean, tmp_path) -> None:
+    checkout = clean.copy(tmp_path / "changed")
+    frozen = checkout.files("deliverables")
+    checkout.edit(TINY, "method: Student", "method: A better student")
+    done = checkout.run("deliverables/tiny")
+    assert done.returncode == 1 and "another content is frozen under this name" in done.stdout
+    assert "--config refreeze=true" in done.stdout
+    assert checkout.files("deliverables") == frozen, "the frozen bundle is as it was"
+    checkout.build("deliverables/tiny", "--config", "refreeze=true")
+    assert "A better student" in (checkout.path / "deliverables/tiny/tables/main.md").read_text()
+    rows = (checkout.path / "manifests/deliverables.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[2] for row in rows] == ["superseded", "current"]
+    assert checkout.planned() == [], "the flag is no parameter: the next run without it has nothing to do"
+
+
+def test_results_of_another_configuration_are_not_frozen_even_if_snakemake_forgot_them(clean, tmp_path) -> None:
+    """Without its notes in .snakemake it takes for current whatever lies in results/."""
+    checkout = clean.copy(tmp_path / "forgotten")
+    shutil.rmtree(checkout.path / ".snakemake")
+    checkout.edit(TINY, "init: baseline, opts: {SOLVER.MAX_ITER: 44", "init: baseline, opts: {SOLVER.MAX_ITER: 46")
+    (checkout.path / "results/tiny/bundle/SHA256SUMS").unlink()
+    done = checkout.run("results/tiny/bundle/SHA256SUMS")
+    assert done.returncode == 1
+    assert "Error: results/tiny/train/warmstart/seed0: was made by another configuration" in done.stdout

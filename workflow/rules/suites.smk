@@ -1,0 +1,176 @@
+"""The suites of configs/suites as the rules see them: experiments, digests of what they are made of, files.
+
+A broken suite stops only those who ask for it. Nothing is written to disk here.
+"""
+
+import re
+import sys
+from functools import cache
+
+from c2o_evidence.digests import json_digest
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.suite import load_suite
+
+SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
+
+
+@cache
+def read_suite(name):
+    """The suite, or the error that says what is wrong with it."""
+    try:
+        return load_suite(name, ROOT)
+    except EvidenceError as error:
+        return error
+
+
+def usable_suites():
+    found = [read_suite(name) for name in SUITES]
+    return [suite for suite in found if not isinstance(suite, EvidenceError)]
+
+
+def stop(error):
+    """End Snakemake with a message.
+
+    Not by an exception: Snakemake passes over those of input functions where the rule's output lies on disk.
+    """
+    sys.exit(f"Error: {error}")
+
+
+def suite(name):
+    """The suite of that name; a broken one ends Snakemake with its message."""
+    found = read_suite(name)
+    return stop(found) if isinstance(found, EvidenceError) else found
+
+
+def suite_on(wildcards):
+    """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
+    for found in usable_suites():
+        if found.data_name == wildcards.dataset:
+            return found
+    return stop(
+        f"data/{wildcards.dataset}: no suite in configs/suites uses this data set"
+    )
+
+
+def recipe(wildcards):
+    """The recipe of the checkpoint that the wildcards name."""
+    try:
+        return suite(wildcards.suite).recipe(wildcards.experiment, int(wildcards.seed))
+    except EvidenceError as error:
+        return stop(error)
+
+
+def eval_digest(wildcards):
+    return suite(wildcards.suite).eval_digest(
+        recipe(wildcards).experiment, int(wildcards.seed)
+    )
+
+
+def results_digest(wildcards):
+    """What decides all results TSVs of a suite, whatever its tables say about them."""
+    chosen = suite(wildcards.suite)
+    return json_digest(
+        {
+            f"{name}/{seed}": chosen.eval_digest(name, seed)
+            for name, seed in chosen.eval_jobs
+        }
+    )
+
+
+def bundle_digest(wildcards):
+    """What decides a bundle: the resolved suite with its titles, and all that went into its tables."""
+    chosen = suite(wildcards.suite)
+    return json_digest({"suite": chosen.to_dict(), "tables": chosen.tables_digest()})
+
+
+def checkpoint_of(suite_name, experiment, seed):
+    return f"results/{suite_name}/train/{experiment}/seed{seed}/model.safetensors"
+
+
+def init_of(wildcards):
+    """The checkpoint that training starts from: one path, or none."""
+    init = recipe(wildcards).init
+    return checkpoint_of(wildcards.suite, init.experiment, init.seed) if init else []
+
+
+def teacher_of(wildcards):
+    teacher = recipe(wildcards).teacher
+    return checkpoint_of(wildcards.suite, teacher.experiment, teacher.seed)
+
+
+def data_of(wildcards):
+    return f"data/{suite(wildcards.suite).data_name}/manifest.json"
+
+
+def timed_checkpoints(wildcards):
+    """One checkpoint of each experiment that has rows: the timing section names the train seed."""
+    chosen = suite(wildcards.suite)
+    recipes = [
+        chosen.recipe(name, chosen.timing.train_seed)
+        for name in sorted(chosen.evaluated)
+    ]
+    return [checkpoint_of(wildcards.suite, r.experiment, r.seed) for r in recipes]
+
+
+def outputs_of(jobs, part, *names):
+    """Input function: files NAMES in results/SUITE/PART of all `train_jobs` or `eval_jobs` of a suite."""
+    return lambda wildcards: [
+        f"results/{wildcards.suite}/{part}/{experiment}/seed{seed}/{name}"
+        for experiment, seed in sorted(getattr(suite(wildcards.suite), jobs))
+        for name in names
+    ]
+
+
+def if_any(section, path):
+    """Input function: the file of a section that a suite may lack (`timing`, `attention`)."""
+    return lambda wildcards: (
+        path.format(**wildcards) if getattr(suite(wildcards.suite), section) else []
+    )
+
+
+def chain_below(wildcards):
+    """Priority of a training: the length of the chain of trainings behind it, so that the longest goes first."""
+    experiments = suite(wildcards.suite).experiments.values()
+
+    @cache
+    def height(name):
+        children = [e.name for e in experiments if name in (e.init, e.teacher)]
+        return max((1 + height(child) for child in children), default=0)
+
+    return 100 + height(wildcards.experiment)
+
+
+def steps_sampled(wildcards):
+    """Priority of an evaluation, below that of any training: its sampling steps, so that the longest does not come last."""
+    rows = suite(wildcards.suite).rows_of(wildcards.experiment)
+    return min(10 + sum(row.sample_step for row in rows), 90)
+
+
+def suites_where(taught):
+    """Pattern of a suite's name before `/train/EXPERIMENT/` for experiments with a teacher, or without one.
+
+    It keeps the rules `train` and `distill` apart. A broken suite counts as one without: its message comes
+    when the suite is used.
+    """
+    patterns = []
+    for name in SUITES:
+        found = read_suite(name)
+        if isinstance(found, EvidenceError):
+            patterns += [] if taught else [re.escape(name)]
+            continue
+        fits = [e for e in found.experiments.values() if bool(e.teacher) == taught]
+        names = "|".join(re.escape(e.name) for e in fits)
+        patterns += [f"{re.escape(name)}(?=/train/(?:{names})/)"] if fits else []
+    return "|".join(patterns) or "(?!)"
+
+
+def suite_list():
+    """What can be built, as shown to who types `snakemake` alone."""
+    lines = ["", "Type one of:"]
+    for name in SUITES:
+        found = read_suite(name)
+        broken = isinstance(found, EvidenceError)
+        about = f"broken: {found}" if broken else found.title
+        lines.append(f"  snakemake deliverables/{name:<16} {about}")
+    lines.append(f"  {'c2o run SUITE':<39} the same with progress and remaining time")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,16 @@
+"""Stage the bundle of a suite, and refuse it where another content is frozen under its name."""
+
+from job import job
+
+with job(snakemake) as running:
+    from pathlib import Path
+
+    from c2o_evidence.bundle import stage_bundle
+    from c2o_evidence.freeze import check_refreeze
+
+    running.refuse_stale_results()
+    bundle, data = running.results / "bundle", Path(snakemake.input.data).parent
+    stage_bundle(running.results, bundle, running.suite, data_dir=data, lock=running.lock_file)
+    allowed = bool(snakemake.config.get("refreeze", False))
+    ledger = Path("manifests", "deliverables.tsv")
+    print(f"root {check_refreeze(bundle, running.suite.name, ledger, allow_refreeze=allowed)}")

@@ -1,0 +1,16 @@
+"""Generate the embedded data set, or take a user's COCO set into the evidence chain, with a manifest."""
+
+from job import job
+
+with job(snakemake) as running:
+    from pathlib import Path
+
+    from c2o_evidence.yaml_file import load_yaml
+    from c2o_model.data.coco_copy import import_coco
+    from c2o_model.data.digits import generate
+
+    name = snakemake.params.config
+    out = Path(snakemake.output.manifest).parent
+    config = load_yaml(running.root / name, name)
+    manifest = import_coco(config, out, running.root) if config["kind"] == "coco" else generate(config, out)
+    running.say(f"sha256 {manifest.sha256}")

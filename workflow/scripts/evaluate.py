@@ -1,0 +1,49 @@
+"""Evaluate one checkpoint: all its rows with all eval seeds."""
+
+from job import job
+
+with job(snakemake) as running:
+    import json
+    from pathlib import Path
+
+    from c2o_evidence.code import code_digest
+    from c2o_evidence.detections import Detections, write_detections
+    from c2o_evidence.digests import read_sidecar
+    from c2o_evidence.metrics import GroundTruth
+    from c2o_evidence.stats import mean
+    from c2o_evidence.tsv import write_tsv
+    from c2o_model.config import config_from_dict
+    from c2o_model.data import manifest as data_manifest
+    from c2o_model.data.coco import load_manifest_split
+    from c2o_model.determinism import set_deterministic
+    from c2o_model.evaluation.run import EvalRow, evaluate
+
+    inp, out, w, suite = snakemake.input, snakemake.output, snakemake.wildcards, running.suite
+    running.as_planned(suite.eval_digest(w.experiment, int(w.seed)))
+    unsteady = set_deterministic()
+    recipe, data = suite.recipe(w.experiment, int(w.seed)), Path(inp.data).parent
+    known, split = data_manifest.read(data), load_manifest_split(data, "val")
+    truth = GroundTruth.load(known.annotation("val"))
+    identity = {
+        "ckpt_path": Path(inp.model).relative_to(running.results).as_posix(),
+        "ckpt_sha256": read_sidecar(inp.model),
+        "config_sha256": recipe.config_sha256,
+        "dataset_sha256": known.sha256,
+        "code_sha256": code_digest(running.root, "evaluate"),
+        "train_seed": recipe.seed,
+    }
+    rows = [EvalRow(r.exp_id, r.sample_step, tuple(r.opts.items())) for r in suite.rows_of(w.experiment)]
+    steps = {row.exp_id: row.sample_step for row in rows}
+    detections, results = {}, []
+    for run in evaluate(config_from_dict(recipe.config), Path(inp.model), split, rows, suite.eval_seeds):
+        found = detections[run.exp_id, run.eval_seed] = Detections.from_arrays(vars(run))
+        metrics = truth.evaluate(found, split.class_names)
+        own = {"exp_name": run.exp_id, "eval_seed": run.eval_seed, "sample_step": steps[run.exp_id]}
+        results.append({**identity, **own, **metrics})
+    names = {"class_names": json.dumps(split.class_names), "ckpt_sha256": identity["ckpt_sha256"]}
+    write_detections(out.detections, detections, names)
+    write_tsv(out.results, results, "results")
+    running.record("evaluate", unsteady)
+    for row in rows:
+        found_ap = mean([run["AP"] for run in results if run["exp_name"] == row.exp_id])
+        running.say(f"{row.exp_id} AP {found_ap:.1f}")

@@ -1,0 +1,161 @@
+"""What surrounds the one call of a job: pins, log, terminal lines, input checks, record, readable errors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from c2o_evidence.code import code_digest
+from c2o_evidence.digests import check_sidecar, sha256_file
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.records import read_record, utc_now, write_record
+from c2o_evidence.suite import Suite, load_suite
+from c2o_model.determinism import pin_environment
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Job:
+    """A running job. What it prints goes to its log; `say` writes a line to the terminal."""
+
+    def __init__(self, snakemake: Any, terminal: int) -> None:
+        self._snakemake = snakemake
+        self._terminal = terminal
+        self._clock = time.monotonic()
+        self.started = utc_now()
+        self.root = Path(snakemake.scriptdir).resolve().parents[1]
+        wildcards = snakemake.wildcards
+        self.title = " ".join([snakemake.rule, *wildcards])
+
+    @cached_property
+    def suite(self) -> Suite:
+        """The suite of the job, as it is now."""
+        return load_suite(self._snakemake.wildcards.suite, self.root)
+
+    @property
+    def results(self) -> Path:
+        """`results/SUITE`."""
+        return Path("results", self.suite.name)
+
+    @property
+    def lock_file(self) -> Path:
+        """The environment lock."""
+        return self.root / "requirements" / "lock.txt"
+
+    def say(self, text: str) -> None:
+        took = round(time.monotonic() - self._clock)
+        os.write(self._terminal, f"  {self.title}: {text}{f' ({took} s)' if took else ''}\n".encode())
+
+    def as_planned(self, digest: str) -> None:
+        """Refuse to work where a configuration or source file was edited after the run was planned.
+
+        Snakemake keeps the digest of the plan: nothing made from another state of the files may bear it.
+
+        Raises:
+            EvidenceError: `digest`, computed now, is not the one that the plan has.
+        """
+        if digest not in (planned := list(self._snakemake.params)):
+            raise EvidenceError(
+                f"{self.title}: a configuration or source file was edited while the run was going on "
+                f"(planned {planned[0]}, now {digest}); type the command again"
+            )
+
+    def refuse_stale_results(self) -> None:
+        """Check by their records that all results were made by what the suite and the sources are now.
+
+        Snakemake sees to that as long as it has its own notes. Without them (a deleted .snakemake, results copied
+        from elsewhere) it takes for current whatever lies there.
+
+        Raises:
+            EvidenceError: a result was made by something else; its directory is named.
+        """
+        suite = self.suite
+        digests = {f"train/{name}/seed{seed}": suite.recipe(name, seed).digest for name, seed in suite.train_jobs}
+        digests |= {f"eval/{name}/seed{seed}": suite.eval_digest(name, seed) for name, seed in suite.eval_jobs}
+        digests["tables"] = suite.tables_digest()
+        digests |= {"timing": suite.timing_digest()} if suite.timing else {}
+        digests |= {"attention": suite.attention_digest()} if suite.attention else {}
+        for place, digest in digests.items():
+            if digest not in read_record(self.results / place / "record.json").parameters.values():
+                raise EvidenceError(
+                    f"{self.results / place}: was made by another configuration or other sources than those here, and "
+                    "Snakemake has no note of it; delete this directory and type the command again"
+                )
+
+    def record(self, part: str, nondeterminism: tuple[str, ...] = ()) -> None:
+        """Write the record, last of all outputs. `part` names the sources of the job (c2o_evidence.code)."""
+        made = {name: path for name, path in _files(self._snakemake.output).items() if name != "record"}
+        write_record(
+            self._snakemake.output.record,
+            rule=self._snakemake.rule,
+            inputs=_files(self._snakemake.input),
+            outputs=made,
+            parameters={**dict(self._snakemake.wildcards.items()), **dict(self._snakemake.params.items())},
+            lock_sha256=sha256_file(self.lock_file),
+            code_sha256=code_digest(self.root, part),
+            started=self.started,
+            suite_dir=self.results,
+            nondeterminism=nondeterminism,
+        )
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Run the body of a script; enter before anything imports torch.
+
+    The body starts with the checkpoints among the inputs checked against their sidecars. An error ends the
+    process with status 1 and is in the log: one line where it says what to do, else with its traceback.
+    """
+    pin_environment()
+    log = Path(snakemake.log[0])
+    terminal = os.dup(sys.stderr.fileno())
+    with log.open("wb") as stream:
+        os.dup2(stream.fileno(), sys.stdout.fileno())
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    end_with_parent()
+    running = Job(snakemake, terminal)
+    try:
+        for path in snakemake.input:
+            if path.endswith("/model.safetensors"):
+                check_sidecar(path)
+        yield running
+    except Exception as error:
+        if _tells_what_to_do(error):
+            print(f"Error: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.exit(1)
+
+
+def end_with_parent() -> None:
+    """Have Linux kill this process when Snakemake dies: a re-run never meets the writers of a killed one."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the workflow ended before this job began")
+
+
+def _tells_what_to_do(error: Exception) -> bool:
+    """Whether it is one of the projects' own errors, whose messages are written for the user."""
+    return type(error).__module__.startswith(("c2o_evidence.", "c2o_model."))
+
+
+def _files(named: Any) -> dict[str, str]:
+    """Inputs or outputs by name; those of a list get a number behind it."""
+    found: dict[str, str] = {}
+    for name, value in named.items():
+        if isinstance(value, str):
+            found[name] = value
+        else:
+            found |= {f"{name}.{number}": path for number, path in enumerate(value)}
+    return found

@@ -1,0 +1,10 @@
+"""Write the tables of a suite from the results of its runs."""
+
+from job import job
+
+with job(snakemake) as running:
+    from c2o_evidence.tables.build import write_tables
+
+    running.as_planned(running.suite.tables_digest())
+    write_tables(running.results, running.suite)
+    running.record("tables")
