@@ -1,0 +1,48 @@
+"""Fail when what must run was skipped: `tests_ran.py RESULTS.xml` reads pytest's JUnit file.
+
+A skip is fine only for something that a plain machine does not have; each part of the project and the
+end-to-end run must have passed tests.
+"""
+
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+MAY_SKIP = re.compile(r"CUDA|GPU|BCCD|SLURM|sbatch|/dev/shm|file system|as root|by root", re.IGNORECASE)
+MUST_PASS = (
+    "tests.c2o_model",
+    "tests.c2o_evidence",
+    "tests.workflow",
+    "tests.test_environment",
+    "tests.test_commands",
+)
+
+
+def faults(results: Path) -> list[str]:
+    """What is wrong with a test run, empty when nothing is."""
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    if not cases:
+        return [f"{results}: no test ran"]
+    bad = []
+    passed = []
+    for case in cases:
+        name = f"{case.get('classname')}.{case.get('name')}"
+        skip = case.find("skipped")
+        if skip is None:
+            passed.append(name)
+        elif not MAY_SKIP.search(skip.get("message") or ""):
+            bad.append(f"{name}: skipped, but it must run: {skip.get('message')}")
+    bad += [f"{part}: no test passed" for part in MUST_PASS if not any(name.startswith(part) for name in passed)]
+    return bad
+
+
+def main() -> int:
+    """Print the faults; exit status 0 when there are none."""
+    found = faults(Path(sys.argv[1]))
+    print("\n".join(found) or "all that must run has run")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What is timed against what: each file holds, or sets beside ours, the straightforward implementation."""
