@@ -14,7 +14,7 @@ rule attention:
     priority: 1000
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: workflow.cores
     resources:
         mem_mb=2000,
         runtime=60,
