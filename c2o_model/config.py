@@ -171,7 +171,9 @@ def _check_losses(cfg: CfgNode) -> None:
                 )
     count = cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES
     if d.USE_FED_LOSS and count < 1:
-        raise ConfigError(f"MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES: {count} classes cannot carry a loss; give 1 or more")
+        raise ConfigError(
+            f"MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES: {count} classes cannot carry a loss; give 1 or more"
+        )
 
 
 def _flatten(values: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:

@@ -138,9 +138,11 @@ class DiffusionDet(nn.Module):
         s = self.settings
         nodes = make_noisy_nodes(batch, draws, self.schedule, s.diffusion.snr_scale, self.label_process, s.aniso)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
-        return self.set_losses(out, batch, draws.classes)
+        return self.set_losses(out, batch, class_draw=draws.classes)
 
-    def set_losses(self, out: HeadOutput, batch: TrainingBatch, class_draw: Tensor | None = None) -> dict[str, Tensor]:
+    def set_losses(
+        self, out: HeadOutput, batch: TrainingBatch, *, class_draw: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality.
 
         ``class_draw`` [K] uniform in [0,1): which classes take part, needed with USE_FED_LOSS.

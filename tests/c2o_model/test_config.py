@@ -120,11 +120,6 @@ def test_what_is_not_built_is_refused_by_name(key: Key) -> None:
     assert str(caught.value).startswith(f"{key.name}: {value!r} asks for a feature that is not built yet")
 
 
-def test_label_state_without_its_process_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"LABEL_STATE: True without MODEL.DiffusionDet.LABEL_D3PM"):
-        config_from_dict({D + "LABEL_STATE": True})
-
-
 @pytest.mark.parametrize(
     ("name", "near"),
     [
@@ -163,6 +158,9 @@ def test_an_unknown_key_is_named_with_the_nearest_one(name: str, near: str) -> N
         (D + "NHEADS", 7, "7 does not divide HIDDEN_DIM 256"),
         (D + "LABEL_D3PM", True, "True needs MODEL.DiffusionDet.LABEL_STATE: True"),
         (D + "QUALITY_SCORE_REWEIGHT", True, "True needs MODEL.DiffusionDet.QUALITY_HEAD: True"),
+        (D + "QUALITY_GUIDANCE", True, "True needs MODEL.DiffusionDet.QUALITY_HEAD: True"),
+        (D + "NUM_DYNAMIC", 0, "0 is below the smallest allowed value 1"),
+        (D + "ANISO_NOISE_SIGMA_W", 0.0, "0.0 is below the smallest allowed value 1e-06"),
         (D + "SAMPLE_STEP", 1001, "1001 exceeds DIFFUSION_TIMESTEPS 1000"),
         ("MODEL.META_ARCHITECTURE", "RCNN", "'RCNN' is not one of 'DiffusionDet', 'C2OBackbonePretrainer'"),
     ],
@@ -264,6 +262,11 @@ SWITCHES = {
                  "GEO_FEAT_SCHEDULE": "linear", "GEO_FEAT_LR_MULT": 7.0},
     "QUALITY_HEAD": {"QUALITY_HIDDEN": 5, "QUALITY_LOSS_TYPE": "l1", "QUALITY_LOSS_WEIGHT": 9.0,
                      "QUALITY_SCORE_REWEIGHT_POWER": 3.0},
+    "USE_FED_LOSS": {"CLS_LOSS_TYPE": "focal", "QFL_BETA": 0.5, "NO_OBJECT_WEIGHT": 0.7,
+                     "BOX_LOSS_IOU_WEIGHT_FLOOR": 0.9},
+    "ANISO_NOISE": {"ANISO_NOISE_SIGMA_XY": 3.0, "ANISO_NOISE_SIGMA_W": 0.2, "ANISO_NOISE_SIGMA_H": 9.0},
+    "QUALITY_GUIDANCE": {"QUALITY_GUIDANCE_SCALE": 3.0, "QUALITY_GUIDANCE_MODE": "all",
+                         "QUALITY_GUIDANCE_LANGEVIN_STEPS": 4, "QUALITY_GUIDANCE_TEMPERATURE": 2.0},
     "SAMPLER_DISTILL": {"SAMPLER_DISTILL_TOPK": 3, "SAMPLER_DISTILL_WEIGHT": 9.0, "SAMPLER_DISTILL_IMAGES": 2},
 }  # fmt: skip
 

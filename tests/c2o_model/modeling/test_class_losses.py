@@ -163,7 +163,9 @@ def test_weighted_boxes_without_a_match_are_zero() -> None:
     ],
     ids=lambda keys: ",".join(keys),
 )
-def test_every_form_reaches_every_parameter(make_detector: Any, tiny_batch: TrainingBatch, keys: dict[str, Any]) -> None:
+def test_every_form_reaches_every_parameter(
+    make_detector: Any, tiny_batch: TrainingBatch, keys: dict[str, Any]
+) -> None:
     detector = make_detector(**keys)
     given = detector.losses(tiny_batch, draw(2, 7, 4, 8, tiny_batch.mask.shape[1], 1000))
     total = torch.stack(list(given.values())).sum()
@@ -179,9 +181,7 @@ def test_a_softmax_detector_has_a_background_output_and_no_focal_prior(
     from detectron2.modeling import build_model
 
     detector = make_detector(USE_FOCAL=False)
-    out = detector.head(
-        detector.features(tiny_batch.images), tiny_batch.boxes, torch.full((4,), 9), tiny_batch.whwh
-    )
+    out = detector.head(detector.features(tiny_batch.images), tiny_batch.boxes, torch.full((4,), 9), tiny_batch.whwh)
     assert out.logits.shape[-1] == 4 and detector.scores(out).shape[-1] == 3
     rest = out.logits[-1].softmax(-1)[..., 3]
     torch.testing.assert_close(detector.scores(out).sum(-1), 1 - rest)
