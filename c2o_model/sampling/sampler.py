@@ -163,10 +163,10 @@ def _advance(
     x = detector.schedule.ddim_step(state.x, x0, t, s, eta, None if noise is None else noise.ddim)
     labels = state.labels
     process = detector.label_process
-    if labels is not None and isinstance(process, GaussianLabels):
+    if isinstance(process, GaussianLabels) and labels is not None:
         expected = detector.label_distribution(out.logits[-1])
         labels = process.step(labels, expected, t, s, eta, None if fuzz is None else fuzz.ddim)
-    elif labels is not None and process is not None:
+    elif isinstance(process, LabelDiffusion) and labels is not None:
         labels = process.posterior(labels, detector.label_distribution(out.logits[-1]), t, s)
         if not detector.settings.label.label_d3pm_use_distribution and noise is not None:
             labels = F.one_hot(sample_categorical(labels, noise.label), process.num_classes + 1).to(x.dtype)
