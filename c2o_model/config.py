@@ -149,6 +149,7 @@ def _check_combinations(cfg: CfgNode) -> None:
         )
     if d.QUALITY_SCORE_REWEIGHT and not d.QUALITY_HEAD:
         raise ConfigError("MODEL.DiffusionDet.QUALITY_SCORE_REWEIGHT: True needs MODEL.DiffusionDet.QUALITY_HEAD: True")
+    _check_graph(d)
     if d.SAMPLER_DISTILL_IMAGES > cfg.SOLVER.IMS_PER_BATCH:
         raise ConfigError(
             f"MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: {d.SAMPLER_DISTILL_IMAGES} exceeds SOLVER.IMS_PER_BATCH "
@@ -157,6 +158,35 @@ def _check_combinations(cfg: CfgNode) -> None:
     if d.SAMPLE_STEP > d.DIFFUSION_TIMESTEPS:
         raise ConfigError(
             f"MODEL.DiffusionDet.SAMPLE_STEP: {d.SAMPLE_STEP} exceeds DIFFUSION_TIMESTEPS {d.DIFFUSION_TIMESTEPS}"
+        )
+
+
+def _check_graph(d: CfgNode) -> None:
+    """The switches of the nodes' graph that exclude or need one another."""
+    prefix = "MODEL.DiffusionDet."
+    if d.DISABLE_SELF_ATTN:
+        needs_attention = {
+            "GEO_BIAS_TYPE": d.GEO_BIAS_TYPE != "none",
+            "GEO_BIAS_TOPK": d.GEO_BIAS_TOPK > 0,
+            "GRAPH_TOPO_LOSS": d.GRAPH_TOPO_LOSS,
+            "GEO_FEAT_MODE": d.GEO_FEAT and d.GEO_FEAT_MODE == "qk_pos",
+            "GEO_FEAT_REL": d.GEO_FEAT_REL,
+        }
+        for name, asked in needs_attention.items():
+            if asked:
+                raise ConfigError(
+                    f"{prefix}DISABLE_SELF_ATTN: True leaves each node by itself, but {prefix}{name}: {d[name]!r} needs "
+                    "the others; switch one of them off"
+                )
+    if d.GEO_FEAT_REL and not d.GEO_FEAT:
+        raise ConfigError(f"{prefix}GEO_FEAT_REL: True needs {prefix}GEO_FEAT: True")
+    if d.GEO_BIAS_SCALE_MODE == "shared" and d.GEO_BIAS_TYPE != "distance":
+        raise ConfigError(
+            f"{prefix}GEO_BIAS_SCALE_MODE: 'shared' needs {prefix}GEO_BIAS_TYPE: 'distance', not {d.GEO_BIAS_TYPE!r}"
+        )
+    if d.SELF_ATTN_IMPL == "flex" and d.DROPOUT > 0:
+        raise ConfigError(
+            f"{prefix}SELF_ATTN_IMPL: 'flex' has no dropout, but {prefix}DROPOUT is {d.DROPOUT:g}; use 'torch' or 'sdpa'"
         )
 
 

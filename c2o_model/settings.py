@@ -76,6 +76,25 @@ class GeoFeatSettings:
     geo_feat_alpha_init: float
     geo_feat_schedule: str
     geo_feat_schedule_thresh: float
+    geo_feat_rel: bool
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """The nodes' graph: geometric bias of the attention, its edges, and the topology loss."""
+
+    geo_bias_type: str
+    geo_bias_scale_mode: str
+    geo_bias_hidden: int
+    geo_bias_sigma: float
+    geo_bias_topk: int
+    geo_bias_schedule: str
+    geo_bias_schedule_thresh: float
+    disable_self_attn: bool
+    graph_topo_loss: bool
+    graph_topo_iou_thresh: float
+    graph_topo_loss_weight: float
+    graph_topo_target_norm: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +163,7 @@ class Settings:
     diffusion: DiffusionSettings
     label: LabelSettings
     geo_feat: GeoFeatSettings
+    graph: GraphSettings
     quality: QualitySettings
     loss: LossSettings
     sampler: SamplerSettings
@@ -158,6 +178,7 @@ class Settings:
             diffusion=_read(DiffusionSettings, get),
             label=_read(LabelSettings, get),
             geo_feat=_read(GeoFeatSettings, get),
+            graph=_read(GraphSettings, get),
             quality=_read(QualitySettings, get),
             loss=_read(LossSettings, get),
             sampler=_read(SamplerSettings, get),

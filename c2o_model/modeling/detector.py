@@ -20,6 +20,7 @@ from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities
 from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
 from c2o_model.graph.geometry import GeoFeat
 from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling.graph_parts import attach_graph, topology_losses
 from c2o_model.modeling.head import DynamicHead, HeadOutput
 from c2o_model.modeling.images import PixelNormaliser
 from c2o_model.modeling.label_embedding import LabelEmbedding
@@ -95,7 +96,7 @@ class DiffusionDet(nn.Module):
         )
         return {
             "backbone": backbone,
-            "head": _build_head(settings, pooler),
+            "head": attach_graph(_build_head(settings, pooler), settings),
             "normalise": PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility),
             "in_features": in_features,
             "schedule": GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),
@@ -162,6 +163,7 @@ class DiffusionDet(nn.Module):
             matched = pairs.gt_index[-b:] >= 0
             value = quality_loss(out.quality, pairs.iou[-b:], matched, quality.quality_loss_type)
             losses["loss_quality"] = quality.quality_loss_weight * value
+        losses.update(topology_losses(out, pairs, batch, self.settings))
         return losses
 
     def forward(self, batch: TrainingBatch, draws: TrainingDraws) -> dict[str, Tensor]:
@@ -209,6 +211,7 @@ def _build_head(settings: Settings, pooler: NodePooler) -> DynamicHead:
             gate_init=geo.geo_feat_alpha_init,
             schedule=geo.geo_feat_schedule,
             threshold=geo.geo_feat_schedule_thresh,
+            rel=geo.geo_feat_rel,
         )
         if geo.geo_feat
         else None,

@@ -39,7 +39,7 @@ from c2o_model.training.optimizer import build_optimizer, clip_gradients
 from c2o_model.training.state import load_state, save_state, training_lock
 
 Progress = Callable[[Mapping[str, Any]], None]
-NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.")
+NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.", "head.geo_bias.")
 CURVE_PERIOD = 20  # iterations a row of the loss curve covers
 
 
@@ -213,6 +213,10 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
     if period % CURVE_PERIOD:
         raise ConfigError(
             f"SOLVER.CHECKPOINT_PERIOD: {period} is no multiple of {CURVE_PERIOD}, the rows of the loss curve"
+        )
+    if cfg.MODEL.DiffusionDet.SELF_ATTN_IMPL == "flex" and cfg.MODEL.DEVICE == "cpu":
+        raise ConfigError(
+            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; train with 'torch' or 'sdpa', or on CUDA"
         )
     if classes != len(split.class_names):
         raise ConfigError(
