@@ -142,11 +142,9 @@ def _check_combinations(cfg: CfgNode) -> None:
         raise ConfigError(f"MODEL.DiffusionDet.NHEADS: {d.NHEADS} does not divide HIDDEN_DIM {d.HIDDEN_DIM}")
     if d.LABEL_D3PM and not d.LABEL_STATE:
         raise ConfigError("MODEL.DiffusionDet.LABEL_D3PM: True needs MODEL.DiffusionDet.LABEL_STATE: True")
-    if d.LABEL_STATE and not d.LABEL_D3PM:
-        raise NotImplementedError(
-            "MODEL.DiffusionDet.LABEL_STATE: True without MODEL.DiffusionDet.LABEL_D3PM is not built yet; "
-            "switch both on or both off"
-        )
+    _check_losses(cfg)
+    if d.QUALITY_GUIDANCE and not d.QUALITY_HEAD:
+        raise ConfigError("MODEL.DiffusionDet.QUALITY_GUIDANCE: True needs MODEL.DiffusionDet.QUALITY_HEAD: True")
     if d.QUALITY_SCORE_REWEIGHT and not d.QUALITY_HEAD:
         raise ConfigError("MODEL.DiffusionDet.QUALITY_SCORE_REWEIGHT: True needs MODEL.DiffusionDet.QUALITY_HEAD: True")
     _check_graph(d)
@@ -188,6 +186,22 @@ def _check_graph(d: CfgNode) -> None:
         raise ConfigError(
             f"{prefix}SELF_ATTN_IMPL: 'flex' has no dropout, but {prefix}DROPOUT is {d.DROPOUT:g}; use 'torch' or 'sdpa'"
         )
+
+
+def _check_losses(cfg: CfgNode) -> None:
+    """The softmax loss has no one-class-against-the-rest form, which the others are made of."""
+    d = cfg.MODEL.DiffusionDet
+    if not d.USE_FOCAL:
+        others = {"CLS_LOSS_TYPE": "qfl", "USE_FED_LOSS": True, "CONSISTENCY_DISTILL": True, "SAMPLER_DISTILL": True}
+        for name, value in others.items():
+            if d[name] == value:
+                raise ConfigError(
+                    f"MODEL.DiffusionDet.{name}: {value!r} works on sigmoid scores and needs "
+                    "MODEL.DiffusionDet.USE_FOCAL: True"
+                )
+    count = cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES
+    if d.USE_FED_LOSS and count < 1:
+        raise ConfigError(f"MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES: {count} classes cannot carry a loss; give 1 or more")
 
 
 def _flatten(values: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:

@@ -37,15 +37,15 @@ _BASELINE = (
     Key(D + "NUM_CLS", 1, low=0),
     Key(D + "NUM_REG", 3, low=0),
     Key(D + "NUM_HEADS", 6, low=1),
-    Key(D + "NUM_DYNAMIC", 2, built=(2,)),
+    Key(D + "NUM_DYNAMIC", 2, low=1),
     Key(D + "DIM_DYNAMIC", 64, low=1),
     Key(D + "CLASS_WEIGHT", 2.0, low=0.0),
     Key(D + "GIOU_WEIGHT", 2.0, low=0.0),
     Key(D + "L1_WEIGHT", 5.0, low=0.0),
     Key(D + "DEEP_SUPERVISION", True),
-    Key(D + "USE_FOCAL", True, built=(True,)),
-    Key(D + "USE_FED_LOSS", False, built=OFF),
-    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0, built=(0.1,)),  # softmax loss only, which USE_FOCAL replaces
+    Key(D + "USE_FOCAL", True),
+    Key(D + "USE_FED_LOSS", False),
+    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0),  # softmax loss only, which USE_FOCAL replaces
     Key(D + "ALPHA", 0.25, low=0.0, high=1.0),
     Key(D + "GAMMA", 2.0, low=0.0),
     Key(D + "PRIOR_PROB", 0.01, low=1e-6, high=0.999999),
@@ -114,10 +114,10 @@ _GRAPH = (
 )
 
 _QUALITY = (
-    Key(D + "CLS_LOSS_TYPE", "focal", choices=("focal", "qfl"), built=("focal",)),
-    Key(D + "QFL_BETA", 2.0, low=0.0, built=(2.0,)),
-    Key(D + "BOX_LOSS_IOU_WEIGHT_POWER", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "BOX_LOSS_IOU_WEIGHT_FLOOR", 0.1, low=0.0, high=1.0, built=(0.1,)),
+    Key(D + "CLS_LOSS_TYPE", "focal", choices=("focal", "qfl")),
+    Key(D + "QFL_BETA", 2.0, low=0.0),
+    Key(D + "BOX_LOSS_IOU_WEIGHT_POWER", 0.0, low=0.0),
+    Key(D + "BOX_LOSS_IOU_WEIGHT_FLOOR", 0.1, low=0.0, high=1.0),
     Key(D + "QUALITY_HEAD", False),
     Key(D + "QUALITY_HIDDEN", 64, low=1),
     Key(D + "QUALITY_LOSS_TYPE", "bce", choices=("bce", "l1", "mse")),
@@ -125,18 +125,19 @@ _QUALITY = (
     Key(D + "QUALITY_LR_MULT", 1.0, low=0.0),
     Key(D + "QUALITY_SCORE_REWEIGHT", False),
     Key(D + "QUALITY_SCORE_REWEIGHT_POWER", 1.0, low=0.0),
-    Key(D + "ANISO_NOISE", False, built=OFF),
-    Key(D + "ANISO_NOISE_SIGMA_XY", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "ANISO_NOISE_SIGMA_W", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "ANISO_NOISE_SIGMA_H", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "QUALITY_GUIDANCE", False, built=OFF),
-    Key(D + "QUALITY_GUIDANCE_SCALE", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "QUALITY_GUIDANCE_TOPK", 50, low=1, built=(50,)),
-    Key(D + "QUALITY_GUIDANCE_MODE", "final", choices=("final", "all", "threshold"), built=("final",)),
-    Key(D + "QUALITY_GUIDANCE_LANGEVIN_STEPS", 1, low=1, built=(1,)),
-    Key(D + "QUALITY_GUIDANCE_TEMPERATURE", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "QUALITY_GUIDANCE_GRAD_NORM", "none", choices=("none", "proposal", "global"), built=("none",)),
-    Key(D + "QUALITY_GUIDANCE_STEP_SCHEDULE", "constant", choices=("constant", "linear"), built=("constant",)),
+    Key(D + "ANISO_NOISE", False),
+    Key(D + "ANISO_NOISE_SIGMA_XY", 1.0, low=1e-6),
+    Key(D + "ANISO_NOISE_SIGMA_W", 1.0, low=1e-6),
+    Key(D + "ANISO_NOISE_SIGMA_H", 1.0, low=1e-6),
+    Key(D + "QUALITY_GUIDANCE", False),
+    Key(D + "QUALITY_GUIDANCE_SCALE", 0.0, low=0.0),
+    Key(D + "QUALITY_GUIDANCE_TOPK", 50, low=1),
+    Key(D + "QUALITY_GUIDANCE_MODE", "final", choices=("final", "all", "threshold")),
+    Key(D + "QUALITY_GUIDANCE_THRESH", 0.5, low=0.0, high=1.0),
+    Key(D + "QUALITY_GUIDANCE_LANGEVIN_STEPS", 1, low=1),
+    Key(D + "QUALITY_GUIDANCE_TEMPERATURE", 0.0, low=0.0),
+    Key(D + "QUALITY_GUIDANCE_GRAD_NORM", "none", choices=("none", "proposal", "global")),
+    Key(D + "QUALITY_GUIDANCE_STEP_SCHEDULE", "constant", choices=("constant", "linear")),
 )
 
 _DISTILL = (
@@ -201,8 +202,9 @@ _DETECTRON2 = (
 
 KEYS: tuple[Key, ...] = _BASELINE + _SAMPLER + _LABELS + _GRAPH + _QUALITY + _DISTILL + _REST + _DETECTRON2
 
-TEST_TIME_KEYS = frozenset(key.name for key in _SAMPLER) | {
-    D + "QUALITY_SCORE_REWEIGHT",
-    D + "QUALITY_SCORE_REWEIGHT_POWER",
-}
+TEST_TIME_KEYS = (
+    frozenset(key.name for key in _SAMPLER)
+    | {D + "QUALITY_SCORE_REWEIGHT", D + "QUALITY_SCORE_REWEIGHT_POWER"}
+    | {key.name for key in _QUALITY if key.name.startswith(D + "QUALITY_GUIDANCE")}
+)
 """Keys that change how a checkpoint is sampled, not what it is: what a row of a suite may override."""

@@ -31,6 +31,8 @@ class HeadSettings:
     prior_prob: float
     self_attn_impl: str
     self_attn_sdpa_backend: str
+    num_dynamic: int = 2
+    use_focal: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class DiffusionSettings:
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """The discrete label process (D3PM, arXiv 2107.03006) and how its state enters a node."""
+    """The label process (D3PM, arXiv 2107.03006, or Gaussian without LABEL_D3PM) and how its state enters a node."""
 
     label_state: bool
     label_state_relative_to_unk: bool
@@ -123,6 +125,44 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class LossSwitches:
+    """Other forms of the set prediction loss (model.md, "Losses with quality"); the defaults are DiffusionDet's."""
+
+    use_focal: bool = True
+    no_object_weight: float = 0.1
+    use_fed_loss: bool = False
+    cls_loss_type: str = "focal"
+    qfl_beta: float = 2.0
+    box_loss_iou_weight_power: float = 0.0
+    box_loss_iou_weight_floor: float = 0.1
+
+
+@dataclass(frozen=True)
+class AnisoSettings:
+    """ANISO_NOISE: the standard deviation of the box noise in centre, width and height."""
+
+    aniso_noise: bool
+    aniso_noise_sigma_xy: float
+    aniso_noise_sigma_w: float
+    aniso_noise_sigma_h: float
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """QUALITY_GUIDANCE: Langevin steps on predicted boxes towards higher predicted quality, while sampling."""
+
+    quality_guidance: bool
+    quality_guidance_scale: float
+    quality_guidance_topk: int
+    quality_guidance_mode: str
+    quality_guidance_thresh: float
+    quality_guidance_langevin_steps: int
+    quality_guidance_temperature: float
+    quality_guidance_grad_norm: str
+    quality_guidance_step_schedule: str
+
+
+@dataclass(frozen=True)
 class SamplerSettings:
     """How boxes are sampled at test time (DiffusionDet, algorithm 2)."""
 
@@ -168,6 +208,9 @@ class Settings:
     loss: LossSettings
     sampler: SamplerSettings
     distill: DistillSettings
+    loss_switches: LossSwitches
+    aniso: AnisoSettings
+    guidance: GuidanceSettings
 
     @classmethod
     def from_values(cls, get: Getter) -> Settings:
@@ -183,6 +226,9 @@ class Settings:
             loss=_read(LossSettings, get),
             sampler=_read(SamplerSettings, get),
             distill=_read(DistillSettings, get),
+            loss_switches=_read(LossSwitches, get),
+            aniso=_read(AnisoSettings, get),
+            guidance=_read(GuidanceSettings, get),
         )
 
 

@@ -16,10 +16,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
 from c2o_model.config import ConfigError, typed_config
-from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities
+from c2o_model.diffusion.gaussian_labels import GaussianLabels
+from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities, x0_distribution
 from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
 from c2o_model.graph.geometry import GeoFeat
 from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling.class_losses import class_scores
+from c2o_model.modeling.federated import FederatedClasses
 from c2o_model.modeling.graph_parts import attach_graph, topology_losses
 from c2o_model.modeling.head import DynamicHead, HeadOutput
 from c2o_model.modeling.images import PixelNormaliser
@@ -42,7 +45,7 @@ class DiffusionDet(nn.Module):
         normalise: pixels -> network input.
         in_features: names of the pyramid levels that the head reads.
         schedule: the Gaussian process of the boxes.
-        label_process: the discrete process of the labels, or None.
+        label_process: the discrete or Gaussian process of the labels, or None.
         settings: typed configuration.
         freeze_backbone: no gradient, evaluation mode (SOLVER.BACKBONE_MULTIPLIER 0).
     """
@@ -56,7 +59,7 @@ class DiffusionDet(nn.Module):
         normalise: PixelNormaliser,
         in_features: Sequence[str],
         schedule: GaussianSchedule,
-        label_process: LabelDiffusion | None,
+        label_process: LabelDiffusion | GaussianLabels | None,
         settings: Settings,
         freeze_backbone: bool = False,
     ) -> None:
@@ -69,6 +72,7 @@ class DiffusionDet(nn.Module):
         self.label_process = label_process
         self.settings = settings
         self.freeze_backbone = freeze_backbone
+        self.federated: FederatedClasses | None = None  # set by training, for USE_FED_LOSS
         if freeze_backbone:
             self.backbone.requires_grad_(False)
 
@@ -132,13 +136,17 @@ class DiffusionDet(nn.Module):
             features: pyramid of ``batch.images`` where the caller has it already.
         """
         features = self.features(batch.images) if features is None else features
-        nodes = make_noisy_nodes(batch, draws, self.schedule, self.settings.diffusion.snr_scale, self.label_process)
+        s = self.settings
+        nodes = make_noisy_nodes(batch, draws, self.schedule, s.diffusion.snr_scale, self.label_process, s.aniso)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
-        return self.set_losses(out, batch)
+        return self.set_losses(out, batch, draws.classes)
 
-    def set_losses(self, out: HeadOutput, batch: TrainingBatch) -> dict[str, Tensor]:
-        """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality."""
-        loss = self.settings.loss
+    def set_losses(self, out: HeadOutput, batch: TrainingBatch, class_draw: Tensor | None = None) -> dict[str, Tensor]:
+        """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality.
+
+        ``class_draw`` [K] uniform in [0,1): which classes take part, needed with USE_FED_LOSS.
+        """
+        loss, switches = self.settings.loss, self.settings.loss_switches
         first = 0 if loss.deep_supervision else out.logits.shape[0] - 1
         logits, boxes = out.logits[first:], out.boxes[first:]
         stages, b = logits.shape[:2]
@@ -155,9 +163,28 @@ class DiffusionDet(nn.Module):
             giou_weight=loss.giou_weight,
             alpha=loss.alpha,
             gamma=loss.gamma,
+            softmax=not switches.use_focal,
         )
+        taking_part = None
+        if switches.use_fed_loss:
+            if self.federated is None or class_draw is None:
+                raise ConfigError(
+                    "MODEL.DiffusionDet.USE_FED_LOSS: True needs class frequencies and a draw of classes, which only "
+                    "the training loop sets"
+                )
+            taking_part = self.federated.choose(batch.labels, batch.mask, class_draw)
         weights = LossWeights(loss.class_weight, loss.l1_weight, loss.giou_weight, loss.alpha, loss.gamma)
-        losses = detection_losses(logits, boxes, pairs, batch.labels, batch.boxes, batch.whwh, weights)
+        losses = detection_losses(
+            logits,
+            boxes,
+            pairs,
+            batch.labels,
+            batch.boxes,
+            batch.whwh,
+            weights,
+            switches=switches,
+            taking_part=taking_part,
+        )
         quality = self.settings.quality
         if out.quality is not None:
             matched = pairs.gt_index[-b:] >= 0
@@ -170,20 +197,31 @@ class DiffusionDet(nn.Module):
         """:meth:`losses`. For inference see :mod:`c2o_model.sampling.sampler`."""
         return self.losses(batch, draws)
 
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """[..., K] in [0,1] of the head's logits: sigmoids, or a softmax without its background."""
+        return class_scores(logits, self.settings.loss_switches.use_focal)
+
+    def label_distribution(self, logits: Tensor) -> Tensor:
+        """p(x_0) of the label process, [..., K+1] with background last, of the head's logits."""
+        return x0_distribution(logits) if self.settings.loss_switches.use_focal else logits.softmax(dim=-1)
+
     def scores(self, out: HeadOutput) -> Tensor:
         """Class scores of the last stage, re-weighted by predicted quality when asked. [M,N,K] in [0,1]."""
-        scores = out.logits[-1].sigmoid()
+        scores = self.class_scores(out.logits[-1])
         quality = self.settings.quality
         if quality.quality_score_reweight and out.quality is not None:
             scores = scores * out.quality.sigmoid().pow(quality.quality_score_reweight_power)[..., None]
         return scores
 
 
-def build_label_process(settings: Settings) -> LabelDiffusion | None:
-    """The D3PM label process of the settings, or None where LABEL_D3PM is off."""
-    label = settings.label
-    if not label.label_d3pm:
+def build_label_process(settings: Settings) -> LabelDiffusion | GaussianLabels | None:
+    """The label process of the settings: D3PM, Gaussian where LABEL_D3PM is off, None where LABEL_STATE is off."""
+    label, boxes = settings.label, settings.diffusion
+    if not label.label_state:
         return None
+    if not label.label_d3pm:
+        schedule = GaussianSchedule.cosine(boxes.diffusion_timesteps)
+        return GaussianLabels(settings.head.num_classes, schedule, boxes.snr_scale)
     keep = keep_probabilities(
         label.keep_prob_schedule,
         cosine_alphas_cumprod(settings.diffusion.diffusion_timesteps),

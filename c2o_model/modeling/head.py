@@ -33,13 +33,15 @@ CHUNK = 320  # nodes whose dynamic convolutions fit a processor's second-level c
 class HeadOutput:
     """What the head says of M node sets. S is the number of stages.
 
-    logits [S,M,N,K]; boxes [S,M,N,4] xyxy pixels; quality [M,N] logits of the last stage, or None; attention: queries
-    and keys [M,H,N,d] of the last stage and its bias, kept only for the topology loss.
+    logits [S,M,N,K] (K+1 without USE_FOCAL, background last); boxes [S,M,N,4] xyxy pixels; quality [M,N] logits of
+    the last stage, or None; node [M,N,C] features of the last stage; attention: its queries and keys [M,H,N,d] and
+    its bias, kept only for the topology loss.
     """
 
     logits: Tensor
     boxes: Tensor
     quality: Tensor | None
+    node: Tensor | None = None
     attention: tuple[Tensor, Tensor, EdgeBias | None] | None = None
 
 
@@ -59,16 +61,21 @@ class SinusoidalTime(nn.Module):
 
 
 class DynamicConv(nn.Module):
-    """Two 1x1 convolutions over the RoI whose weights each node makes for itself (Sparse R-CNN, section 3.2)."""
+    """1x1 convolutions over the RoI whose weights each node makes for itself (Sparse R-CNN, section 3.2).
 
-    def __init__(self, dim: int, dim_dynamic: int, resolution: int) -> None:
+    ``num_dynamic`` of them in series, C -> D, D -> C, C -> D and so on; DiffusionDet has two. ``norm{i}`` follows the
+    i-th, the last norm the output layer.
+    """
+
+    def __init__(self, dim: int, dim_dynamic: int, resolution: int, num_dynamic: int = 2) -> None:
         super().__init__()
         self.dim, self.dim_dynamic = dim, dim_dynamic
-        self.dynamic_layer = nn.Linear(dim, 2 * dim * dim_dynamic)
-        self.norm1 = nn.LayerNorm(dim_dynamic)
-        self.norm2 = nn.LayerNorm(dim)
-        self.out_layer = nn.Linear(dim * resolution * resolution, dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.widths = [dim_dynamic if i % 2 else dim for i in range(num_dynamic + 1)]  # [C, D, C, ...]
+        self.dynamic_layer = nn.Linear(dim, num_dynamic * dim * dim_dynamic)
+        for i, width in enumerate(self.widths[1:], 1):
+            self.add_module(f"norm{i}", nn.LayerNorm(width))
+        self.out_layer = nn.Linear(self.widths[-1] * resolution * resolution, dim)
+        self.add_module(f"norm{num_dynamic + 1}", nn.LayerNorm(dim))
 
     def forward(self, node: Tensor, roi: Tensor) -> Tensor:
         """[R, C] nodes, [R, P*P, C] RoI features -> [R, C]."""
@@ -77,12 +84,11 @@ class DynamicConv(nn.Module):
         return torch.cat([self._convolve(*part) for part in zip(node.split(CHUNK), roi.split(CHUNK), strict=True)])
 
     def _convolve(self, node: Tensor, roi: Tensor) -> Tensor:
-        first, second = self.dynamic_layer(node).chunk(2, dim=-1)
-        x = torch.bmm(roi, first.view(-1, self.dim, self.dim_dynamic))  # [R,P*P,D]
-        x = F.relu_(self.norm1(x))
-        x = torch.bmm(x, second.view(-1, self.dim_dynamic, self.dim))  # [R,P*P,C]
-        x = F.relu_(self.norm2(x))
-        return F.relu_(self.norm3(self.out_layer(x.flatten(1))))
+        count, x = len(self.widths) - 1, roi
+        for i, weight in enumerate(self.dynamic_layer(node).chunk(count, dim=-1)):
+            x = torch.bmm(x, weight.view(-1, self.widths[i], self.widths[i + 1]))  # [R,P*P,D], then [R,P*P,C]
+            x = F.relu_(self.get_submodule(f"norm{i + 1}")(x))
+        return F.relu_(self.get_submodule(f"norm{count + 1}")(self.out_layer(x.flatten(1))))
 
 
 class HeadStage(nn.Module):
@@ -94,7 +100,7 @@ class HeadStage(nn.Module):
         self.self_attn = NodeAttention(
             dim, s.nheads, dropout=s.dropout, impl=s.self_attn_impl, sdpa_backend=s.self_attn_sdpa_backend
         )
-        self.inst_interact = DynamicConv(dim, s.dim_dynamic, resolution)
+        self.inst_interact = DynamicConv(dim, s.dim_dynamic, resolution, s.num_dynamic)
         self.linear1 = nn.Linear(dim, s.dim_feedforward)
         self.linear2 = nn.Linear(s.dim_feedforward, dim)
         self.norm1 = nn.LayerNorm(dim)
@@ -105,7 +111,7 @@ class HeadStage(nn.Module):
         self.block_time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(dim * 4, dim * 2))
         self.cls_module = _tower(dim, s.num_cls)
         self.reg_module = _tower(dim, s.num_reg)
-        self.class_logits = nn.Linear(dim, s.num_classes)
+        self.class_logits = nn.Linear(dim, s.num_classes + (not s.use_focal))
         self.bboxes_delta = nn.Linear(dim, 4)
         self.attends = True  # False: DISABLE_SELF_ATTN
 
@@ -180,7 +186,7 @@ class DynamicHead(nn.Module):
         self.geo_feat_mode = geo_feat_mode
         self.quality_head = quality_head
         self.geo_bias: GeoBias | None = None
-        self._initialise(settings.prior_prob)
+        self._initialise(settings.prior_prob, settings.use_focal)
 
     def attach_graph(self, geo_bias: GeoBias | None, *, interaction: bool = True, keep_scores: bool = False) -> None:
         """Add what acts on the nodes' graph; last, so that the plain parameters are drawn as without it.
@@ -197,16 +203,17 @@ class DynamicHead(nn.Module):
             stage.self_attn.requires_grad_(interaction)
         self.head_series[-1].self_attn.keep_scores = keep_scores
 
-    def _initialise(self, prior: float) -> None:
+    def _initialise(self, prior: float, sigmoid: bool = True) -> None:
         """Xavier for every weight of the plain head; the focal prior goes to ``class_logits.bias`` and to nothing else.
 
         By name: a rule by shape (DiffusionDet's) would also hit other parameters that happen to have K or K+1 entries.
+        Without sigmoids (USE_FOCAL False) there is no such prior.
         """
         for module in (self.time_mlp, self.head_series):
             for parameter in module.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        for stage in self.head_series:
+        for stage in self.head_series if sigmoid else ():
             nn.init.constant_(stage.class_logits.bias, -math.log((1 - prior) / prior))
 
     def forward(
@@ -251,7 +258,7 @@ class DynamicHead(nn.Module):
             quality = self.quality_head(node, boxes, whwh, unit_t)
         last = self.head_series[-1].self_attn
         attention, last.kept = last.kept, None
-        return HeadOutput(torch.stack(logits), torch.stack(refined), quality, attention)
+        return HeadOutput(torch.stack(logits), torch.stack(refined), quality, node, attention)
 
 
 def apply_deltas(deltas: Tensor, boxes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from c2o_model.diffusion.anisotropy import shape_noise
 from c2o_model.diffusion.boxes import cxcywh_to_xyxy, decode
 from c2o_model.modeling.detector import DiffusionDet
 from c2o_model.modeling.losses import distill_losses
@@ -54,7 +55,7 @@ class SamplerDistillation:
         """
         s = self.settings
         count = s.sampler_distill_images or batch.whwh.shape[0]
-        whwh, start = batch.whwh[:count], draws.start[:count]
+        whwh, start = batch.whwh[:count], shape_noise(draws.start[:count], self.student.settings.aniso)
         features = [f[:count] for f in features]
         seen = features
         if not self.shares_features:

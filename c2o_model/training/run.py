@@ -35,6 +35,7 @@ from c2o_model.training.distill import SamplerDistillation
 from c2o_model.training.draws import draw
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
+from c2o_model.training.frequencies import set_class_frequencies
 from c2o_model.training.optimizer import build_optimizer, clip_gradients
 from c2o_model.training.state import load_state, save_state, training_lock
 
@@ -97,6 +98,7 @@ def train(
             state_dir, recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, average=average
         )
         usable = split.without_empty()
+        set_class_frequencies(cfg, model, usable)
         augment = _augment(cfg)
         batches = SeededBatches(usable, cfg.SOLVER.IMS_PER_BATCH, seed, augment, cache_mb=cfg.DATALOADER.CACHE_MB)
         cache = None
@@ -164,7 +166,16 @@ def _step(
 ) -> dict[str, Tensor]:
     size, max_gt = batch.mask.shape
     d = cfg.MODEL.DiffusionDet
-    draws = draw(seed, iteration, size, d.NUM_PROPOSALS, max_gt, d.DIFFUSION_TIMESTEPS)
+    draws = draw(
+        seed,
+        iteration,
+        size,
+        d.NUM_PROPOSALS,
+        max_gt,
+        d.DIFFUSION_TIMESTEPS,
+        label_states=d.NUM_CLASSES + 1 if d.LABEL_STATE and not d.LABEL_D3PM else 0,
+        classes=d.NUM_CLASSES if d.USE_FED_LOSS else 0,
+    )
     wh = batch.sizes.flip(1).float()
     known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2))
     if not isinstance(model, DiffusionDet):
