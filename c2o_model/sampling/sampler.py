@@ -77,17 +77,33 @@ def run_teacher(
     eta: float,
     keys: Sequence[tuple[int, int, int]],
 ) -> Trajectory:
-    """The teacher's sampler: ``steps`` DDIM steps from the noise ``start`` [B,N,4], no renewal, nodes index aligned.
+    """The teacher's sampler: where :func:`run_aligned` ends, without gradient."""
+    out = run_aligned(detector, features, whwh, start, steps, eta, keys)
+    return Trajectory(out.logits[-1], out.boxes[-1])
 
-    ``keys`` [B] key the noise of the steps, which only ``eta`` > 0 and hard label states need.
+
+def run_aligned(
+    detector: DiffusionDet,
+    features: Sequence[Tensor],
+    whwh: Tensor,
+    start: Tensor,
+    steps: int,
+    eta: float,
+    keys: Sequence[tuple[int, int, int]],
+) -> HeadOutput:
+    """``steps`` DDIM steps from the noise ``start`` [B,N,4], no renewal, nodes index aligned; the last step's output.
+
+    ``keys`` [B] key the noise of the steps, which only ``eta`` > 0 and hard label states need. Gradients flow through
+    every step where they are enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
     """
     noisy = eta > 0 or (detector.label_process is not None and not detector.settings.label.label_d3pm_use_distribution)
     state = _State(start, _all_unknown(detector, start.shape[:2], start.device))
     for index, (t, s) in enumerate(ddim_times(steps, detector.schedule.timesteps)):
         out = _predict(detector, features, whwh, state, t)
-        noise = step_noise(keys, index, start.shape[1], start.device) if noisy else None
-        state = _advance(detector, state, out, whwh, t, s, eta, noise)
-    return Trajectory(out.logits[-1], out.boxes[-1])
+        if s >= 0:
+            noise = step_noise(keys, index, start.shape[1], start.device) if noisy else None
+            state = _advance(detector, state, out, whwh, t, s, eta, noise)
+    return out
 
 
 @dataclass(frozen=True)
