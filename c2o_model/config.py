@@ -165,8 +165,8 @@ def _check_distillation(cfg: CfgNode) -> None:
     d, key = cfg.MODEL.DiffusionDet, "MODEL.DiffusionDet."
     if d.CONSISTENCY_DISTILL and d.SAMPLER_DISTILL:
         raise ConfigError(
-            f"{key}CONSISTENCY_DISTILL: True excludes {key}SAMPLER_DISTILL: True; a student has one teacher and one way "
-            "to imitate it, switch one of them off"
+            f"{key}CONSISTENCY_DISTILL: True excludes {key}SAMPLER_DISTILL: True; a student has one teacher, "
+            "switch one of them off"
         )
     if (d.CONSISTENCY_DISTILL or d.SAMPLER_DISTILL) and cfg.MODEL.META_ARCHITECTURE != "DiffusionDet":
         name = "CONSISTENCY_DISTILL" if d.CONSISTENCY_DISTILL else "SAMPLER_DISTILL"
