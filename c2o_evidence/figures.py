@@ -1,4 +1,4 @@
-"""The figures of a suite: runs a row, AP over steps, speed against quality, loss curves; as SVG and PNG.
+"""The figures of a suite: runs a row, AP over steps, speed against quality, training curves; as SVG and PNG.
 
 The same rows give the same bytes: SVG ids come from a fixed salt (one a figure, so that several can be
 inlined in one page), no date is written, and the order of everything is the suite's.
@@ -29,22 +29,28 @@ Row = Mapping[str, Any]
 def figure_names(suite: Suite) -> tuple[str, ...]:
     """Names (without suffix) of the figures of a suite."""
     speed = ("speed_quality",) if suite.timing is not None else ()
-    return ("summary_strip", "ap_over_steps", *speed, "loss_curves")
+    return ("summary_strip", "ap_over_steps", *speed, "loss_curves", "match_curves")
 
 
 def _new(height_in: float) -> tuple[Figure, Axes]:
+    figure, (axes,) = _panels(height_in, 1)
+    return figure, axes
+
+
+def _panels(height_in: float, count: int) -> tuple[Figure, list[Axes]]:
     # Figure, not pyplot: no global state, no display, nothing to close.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    panels = [figure.add_subplot(1, count, number) for number in range(1, count + 1)]
+    for axes in panels:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.grid(True, color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float] | None:
@@ -153,21 +159,42 @@ def speed_quality(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> 
 def loss_curves(suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]]) -> Figure:
     """Training loss over iterations, one line a training, one colour an experiment."""
     figure, axes = _new(3.2)
-    for index, experiment in enumerate(suite.needed):
-        label: str | None = experiment
-        for seed in suite.seeds_of(experiment):
-            curve = curves.get((experiment, seed), ())
-            if curve:
-                x, y = [row["iteration"] for row in curve], [row["loss"] for row in curve]
-                axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
-                label = None
+    _draw_curves(axes, suite, curves, "loss")
     axes.set_yscale("log")
     _plain_ticks(axes.yaxis)
-    axes.set_xlabel("iteration")
     axes.set_ylabel("training loss")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def match_curves(suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]]) -> Figure:
+    """Class accuracy and L1 of the matched nodes over iterations, as loss_curves. A training without them (a backbone
+    is pretrained without matches) is left out.
+    """
+    figure, (accuracy, l1) = _panels(3.2, 2)
+    _draw_curves(accuracy, suite, curves, "class_accuracy")
+    accuracy.set_ylim(0.0, 1.0)
+    accuracy.set_ylabel("class accuracy of matched nodes")
+    _draw_curves(l1, suite, curves, "l1")
+    l1.set_ylabel("L1 of matched nodes (image size 1)")
+    l1.set_ylim(bottom=0.0)
+    if accuracy.get_legend_handles_labels()[1]:
+        accuracy.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _draw_curves(axes: Axes, suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]], column: str) -> None:
+    """One column over iterations for every training that has it."""
+    for index, experiment in enumerate(suite.needed):
+        label: str | None = experiment
+        for seed in suite.seeds_of(experiment):
+            curve = [row for row in curves.get((experiment, seed), ()) if column in row]
+            if curve:
+                x, y = [row["iteration"] for row in curve], [row[column] for row in curve]
+                axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
+                label = None
+    axes.set_xlabel("iteration")
 
 
 def render(figure: Figure, name: str) -> dict[str, bytes]:
@@ -204,8 +231,10 @@ def build_figures(
             figure = ap_over_steps(suite, runs, summary)
         elif name == "speed_quality":
             figure = speed_quality(suite, runs, summary)
-        else:
+        elif name == "loss_curves":
             figure = loss_curves(suite, curves)
+        else:
+            figure = match_curves(suite, curves)
         files.update(render(figure, name))
     return files
 

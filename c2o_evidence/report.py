@@ -26,6 +26,7 @@ CAPTIONS = {
     "ap_over_steps": "Mean AP over the number of sampling steps.",
     "speed_quality": "Mean AP against time an image.",
     "loss_curves": "Training loss.",
+    "match_curves": "Class accuracy and L1 distance of the nodes matched in training, last stage.",
 }
 
 

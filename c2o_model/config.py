@@ -153,6 +153,7 @@ def _check_combinations(cfg: CfgNode) -> None:
             f"MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: {d.SAMPLER_DISTILL_IMAGES} exceeds SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH}; 0 means the whole batch"
         )
+    _check_distillation(cfg)
     if d.SAMPLE_STEP > d.DIFFUSION_TIMESTEPS:
         raise ConfigError(
             f"MODEL.DiffusionDet.SAMPLE_STEP: {d.SAMPLE_STEP} exceeds DIFFUSION_TIMESTEPS {d.DIFFUSION_TIMESTEPS}"
@@ -202,6 +203,36 @@ def _check_losses(cfg: CfgNode) -> None:
     count = cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES
     if d.USE_FED_LOSS and count < 1:
         raise ConfigError(f"MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES: {count} classes cannot carry a loss; give 1 or more")
+
+
+def _check_distillation(cfg: CfgNode) -> None:
+    d, key = cfg.MODEL.DiffusionDet, "MODEL.DiffusionDet."
+    if d.CONSISTENCY_DISTILL and d.SAMPLER_DISTILL:
+        raise ConfigError(
+            f"{key}CONSISTENCY_DISTILL: True excludes {key}SAMPLER_DISTILL: True; a student has one teacher, "
+            "switch one of them off"
+        )
+    if (d.CONSISTENCY_DISTILL or d.SAMPLER_DISTILL) and cfg.MODEL.META_ARCHITECTURE != "DiffusionDet":
+        name = "CONSISTENCY_DISTILL" if d.CONSISTENCY_DISTILL else "SAMPLER_DISTILL"
+        raise ConfigError(
+            f"{key}{name}: True needs MODEL.META_ARCHITECTURE: DiffusionDet, not {cfg.MODEL.META_ARCHITECTURE}"
+        )
+    if d.CONSISTENCY_DISTILL and not (d.CONSISTENCY_DISTILL_BOX_WEIGHT or d.CONSISTENCY_DISTILL_CLS_WEIGHT):
+        raise ConfigError(
+            f"{key}CONSISTENCY_DISTILL: True with BOX_WEIGHT 0 and CLS_WEIGHT 0 distils nothing; give one of them"
+        )
+    if d.SAMPLER_DISTILL:
+        teacher, student = d.SAMPLER_DISTILL_TEACHER_SAMPLE_STEP, d.SAMPLER_DISTILL_STUDENT_SAMPLE_STEP
+        if teacher > d.DIFFUSION_TIMESTEPS:
+            raise ConfigError(
+                f"{key}SAMPLER_DISTILL_TEACHER_SAMPLE_STEP: {teacher} exceeds DIFFUSION_TIMESTEPS "
+                f"{d.DIFFUSION_TIMESTEPS}"
+            )
+        if student > teacher:
+            raise ConfigError(
+                f"{key}SAMPLER_DISTILL_STUDENT_SAMPLE_STEP: {student} exceeds SAMPLER_DISTILL_TEACHER_SAMPLE_STEP "
+                f"{teacher}; a student is to need fewer steps than its teacher"
+            )
 
 
 def _flatten(values: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:

@@ -141,16 +141,16 @@ _QUALITY = (
 )
 
 _DISTILL = (
-    Key(D + "CONSISTENCY_DISTILL", False, built=OFF),
-    Key(D + "CONSISTENCY_DISTILL_BOX_WEIGHT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_CLS_WEIGHT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_TEMPERATURE", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_TEACHER_WEIGHTS", "", built=("",)),
+    Key(D + "CONSISTENCY_DISTILL", False),
+    Key(D + "CONSISTENCY_DISTILL_BOX_WEIGHT", 1.0, low=0.0),
+    Key(D + "CONSISTENCY_DISTILL_CLS_WEIGHT", 1.0, low=0.0),
+    Key(D + "CONSISTENCY_DISTILL_TEMPERATURE", 1.0, low=1e-6),
+    Key(D + "CONSISTENCY_DISTILL_TEACHER_WEIGHTS", ""),
     Key(D + "SAMPLER_DISTILL", False),
     Key(D + "SAMPLER_DISTILL_TEACHER_WEIGHTS", ""),
     Key(D + "SAMPLER_DISTILL_TEACHER_SAMPLE_STEP", 20, low=1),
     Key(D + "SAMPLER_DISTILL_TEACHER_ETA", 0.0, low=0.0, high=1.0),
-    Key(D + "SAMPLER_DISTILL_STUDENT_SAMPLE_STEP", 1, low=1, built=(1,)),
+    Key(D + "SAMPLER_DISTILL_STUDENT_SAMPLE_STEP", 1, low=1),
     Key(D + "SAMPLER_DISTILL_TOPK", 50, low=1),
     Key(D + "SAMPLER_DISTILL_WEIGHT", 1.0, low=0.0),
     Key(D + "SAMPLER_DISTILL_BOX_WEIGHT", 1.0, low=0.0),

@@ -186,12 +186,24 @@ class DistillSettings:
     sampler_distill_teacher_weights: str
     sampler_distill_teacher_sample_step: int
     sampler_distill_teacher_eta: float
+    sampler_distill_student_sample_step: int
     sampler_distill_topk: int
     sampler_distill_weight: float
     sampler_distill_box_weight: float
     sampler_distill_cls_weight: float
     sampler_distill_temperature: float
     sampler_distill_images: int
+
+
+@dataclass(frozen=True)
+class ConsistencySettings:
+    """CONSISTENCY_DISTILL: weights of the imitation of a teacher at the same noise and t, and its temperature."""
+
+    consistency_distill: bool
+    consistency_distill_box_weight: float
+    consistency_distill_cls_weight: float
+    consistency_distill_temperature: float
+    consistency_distill_teacher_weights: str
 
 
 @dataclass(frozen=True)
@@ -211,6 +223,7 @@ class Settings:
     loss_switches: LossSwitches
     aniso: AnisoSettings
     guidance: GuidanceSettings
+    consistency: ConsistencySettings
 
     @classmethod
     def from_values(cls, get: Getter) -> Settings:
@@ -229,6 +242,7 @@ class Settings:
             loss_switches=_read(LossSwitches, get),
             aniso=_read(AnisoSettings, get),
             guidance=_read(GuidanceSettings, get),
+            consistency=_read(ConsistencySettings, get),
         )
 
 

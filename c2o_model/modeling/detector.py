@@ -7,7 +7,7 @@ argument; sampling lives in :mod:`c2o_model.sampling`. Source: DiffusionDet (arX
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,11 +28,13 @@ from c2o_model.modeling.head import DynamicHead, HeadOutput
 from c2o_model.modeling.images import PixelNormaliser
 from c2o_model.modeling.label_embedding import LabelEmbedding
 from c2o_model.modeling.losses import LossWeights, detection_losses, quality_loss
-from c2o_model.modeling.matcher import match
+from c2o_model.modeling.matcher import Match, match
 from c2o_model.modeling.quality import QualityHead
 from c2o_model.modeling.roi import NodePooler
 from c2o_model.modeling.targets import TrainingBatch, TrainingDraws, make_noisy_nodes
 from c2o_model.settings import Settings
+
+Watch = Callable[[HeadOutput, Match], None]
 
 
 @META_ARCH_REGISTRY.register()
@@ -128,20 +130,27 @@ class DiffusionDet(nn.Module):
         return [pyramid[name] for name in self.in_features]
 
     def losses(
-        self, batch: TrainingBatch, draws: TrainingDraws, features: Sequence[Tensor] | None = None
+        self,
+        batch: TrainingBatch,
+        draws: TrainingDraws,
+        features: Sequence[Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> dict[str, Tensor]:
         """The weighted set prediction losses of one batch, by name; their sum is what training minimises.
 
         Args:
             features: pyramid of ``batch.images`` where the caller has it already.
+            watch: called with the head's output and the match of its stages, for what else is learnt or logged of it.
         """
         features = self.features(batch.images) if features is None else features
         s = self.settings
         nodes = make_noisy_nodes(batch, draws, self.schedule, s.diffusion.snr_scale, self.label_process, s.aniso)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
-        return self.set_losses(out, batch, draws.classes)
+        return self.set_losses(out, batch, draws.classes, watch)
 
-    def set_losses(self, out: HeadOutput, batch: TrainingBatch, class_draw: Tensor | None = None) -> dict[str, Tensor]:
+    def set_losses(
+        self, out: HeadOutput, batch: TrainingBatch, class_draw: Tensor | None = None, watch: Watch | None = None
+    ) -> dict[str, Tensor]:
         """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality.
 
         ``class_draw`` [K] uniform in [0,1): which classes take part, needed with USE_FED_LOSS.
@@ -173,6 +182,8 @@ class DiffusionDet(nn.Module):
                     "the training loop sets"
                 )
             taking_part = self.federated.choose(batch.labels, batch.mask, class_draw)
+        if watch is not None:
+            watch(out, pairs)
         weights = LossWeights(loss.class_weight, loss.l1_weight, loss.giou_weight, loss.alpha, loss.gamma)
         losses = detection_losses(
             logits,

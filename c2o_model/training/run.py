@@ -30,16 +30,21 @@ from c2o_model.determinism import derive_seed
 from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
 from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.head import HeadOutput
+from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
+from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training.distill import SamplerDistillation
 from c2o_model.training.draws import draw
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
 from c2o_model.training.frequencies import set_class_frequencies
+from c2o_model.training.metrics import MatchMetrics
 from c2o_model.training.optimizer import build_optimizer, clip_gradients
 from c2o_model.training.state import load_state, save_state, training_lock
 
 Progress = Callable[[Mapping[str, Any]], None]
+Distillation = SamplerDistillation | ConsistencyDistillation
 NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.", "head.geo_bias.")
 CURVE_PERIOD = 20  # iterations a row of the loss curve covers
 
@@ -72,15 +77,18 @@ def train(
         recipe: digest of all that decides the result; a state of another recipe is not resumed.
         metadata: written into the checkpoint.
         init: checkpoint to start from (a pretrained backbone, or a detector without the newest modules).
-        teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL.
+        teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL and
+            CONSISTENCY_DISTILL.
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
         progress: called about once a second with iteration, total, loss, seconds_per_iteration and eta_s.
 
     Returns:
-        The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means).
+        The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means), of a
+        detector also class_accuracy and l1 (MatchMetrics).
 
     Raises:
-        ConfigError: the configuration does not fit the split or the loop.
+        ConfigError: the configuration does not fit the split, the loop or the teacher, or asks for a teacher that is
+            not given.
         CheckpointError: init or teacher cannot be used, or the output cannot be written (an older file stays).
         TrainingDiverged: a loss is not finite.
     """
@@ -108,8 +116,9 @@ def train(
             cache = cached_features(model, usable, limit, feature_dir, code)
         reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
         sums: dict[str, float] = {}
+        metrics = MatchMetrics()
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
-            losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache)
+            losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache, metrics)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
@@ -126,6 +135,7 @@ def train(
             if (iteration + 1) % CURVE_PERIOD == 0 or iteration + 1 == cfg.SOLVER.MAX_ITER:
                 count = (iteration % CURVE_PERIOD) + 1
                 curve.append({"iteration": iteration + 1, "lr": rate, **{k: v / count for k, v in sums.items()}})
+                curve[-1].update(metrics.row())
                 sums = {}
             reporter.tell(iteration + 1, float(total.detach()))
             period = cfg.SOLVER.CHECKPOINT_PERIOD
@@ -161,8 +171,9 @@ def _step(
     batch: Batch,
     seed: int,
     iteration: int,
-    distillation: SamplerDistillation | None = None,
+    distillation: Distillation | None = None,
     cache: FeatureCache | None = None,
+    metrics: MatchMetrics | None = None,
 ) -> dict[str, Tensor]:
     size, max_gt = batch.mask.shape
     d = cfg.MODEL.DiffusionDet
@@ -181,27 +192,37 @@ def _step(
     if not isinstance(model, DiffusionDet):
         return dict(model.losses(known, draws))  # type: ignore[operator]
     features = model.features(known.images) if cache is None else cache(batch.image_ids.tolist())
-    losses = model.losses(known, draws, features)
+    seen: list[tuple[HeadOutput, Match]] = []
+    losses = model.losses(known, draws, features, watch=lambda *what: seen.append(what))
+    out, pairs = seen[0]
+    if metrics is not None:
+        metrics.add(out, pairs, known)
     if distillation is None:
         return losses
+    if isinstance(distillation, ConsistencyDistillation):
+        return {**losses, **distillation.losses(known, draws, features, out)}
     keys = [(seed, iteration * size + i, 0) for i in range(size)]
     return {**losses, **distillation.losses(known, draws, features, keys)}
 
 
 def _distillation(
     cfg: CfgNode, model: nn.Module, teacher: Path | None, teacher_cfg: CfgNode | None
-) -> SamplerDistillation | None:
-    key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
-    if not cfg.MODEL.DiffusionDet.SAMPLER_DISTILL:
+) -> Distillation | None:
+    d = cfg.MODEL.DiffusionDet
+    key = "MODEL.DiffusionDet.CONSISTENCY_DISTILL" if d.CONSISTENCY_DISTILL else "MODEL.DiffusionDet.SAMPLER_DISTILL"
+    if not d.SAMPLER_DISTILL and not d.CONSISTENCY_DISTILL:
         if teacher is not None:
-            raise CheckpointError(f"{teacher}: a teacher is given, but {key} is off; switch it on or drop the teacher")
+            raise CheckpointError(
+                f"{teacher}: a teacher is given, but {key} is off and so is CONSISTENCY_DISTILL; switch one on or drop "
+                "the teacher"
+            )
         return None
     if teacher is None or teacher_cfg is None:
-        raise CheckpointError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
+        raise ConfigError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
     frozen = build_model(teacher_cfg)
     load_weights(frozen, teacher)
     assert isinstance(frozen, DiffusionDet) and isinstance(model, DiffusionDet)
-    return SamplerDistillation(frozen, model)
+    return ConsistencyDistillation(frozen, model) if d.CONSISTENCY_DISTILL else SamplerDistillation(frozen, model)
 
 
 def _augment(cfg: CfgNode) -> Augment:
