@@ -7,7 +7,7 @@ argument; sampling lives in :mod:`c2o_model.sampling`. Source: DiffusionDet (arX
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,11 +116,21 @@ class DiffusionDet(nn.Module):
             self.backbone.eval()
         return self
 
-    def features(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """uint8 [B,3,H,W] (or a list) -> pyramid levels [B,C,H_l,W_l] that the head reads."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffusionDet:
+        """As nn.Module's (``.to``, ``.cuda``), with the tables of the two processes, which are no buffers."""
+        super()._apply(fn, recurse)
+        self.schedule = self.schedule.to(self.device)
+        self.label_process = None if self.label_process is None else self.label_process.to(self.device)
+        return self
+
+    def features(self, images: Tensor | Sequence[Tensor], canvas: tuple[int, int] = (0, 0)) -> list[Tensor]:
+        """uint8 [B,3,H,W] (or a list) -> float32 pyramid levels [B,C,H_l,W_l] that the head reads.
+
+        canvas: height and width that the images are padded to at least.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
-            pyramid = self.backbone(self.normalise(images))
-        return [pyramid[name] for name in self.in_features]
+            pyramid = self.backbone(self.normalise(images, canvas))
+        return [pyramid[name].float() for name in self.in_features]
 
     def losses(
         self, batch: TrainingBatch, draws: TrainingDraws, features: Sequence[Tensor] | None = None
@@ -130,7 +140,7 @@ class DiffusionDet(nn.Module):
         Args:
             features: pyramid of ``batch.images`` where the caller has it already.
         """
-        features = self.features(batch.images) if features is None else features
+        features = self.features(batch.images, batch.canvas) if features is None else features
         nodes = make_noisy_nodes(batch, draws, self.schedule, self.settings.diffusion.snr_scale, self.label_process)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
         return self.set_losses(out, batch)

@@ -59,7 +59,7 @@ class SamplerDistillation:
         seen = features
         if not self.shares_features:
             with torch.no_grad():
-                seen = self.teacher.features(batch.images[:count])
+                seen = self.teacher.features(batch.images[:count], batch.canvas)
         target = run_teacher(
             self.teacher,
             seen,
