@@ -162,13 +162,12 @@ _DISTILL = (
 _REST = (
     Key("SOLVER.OPTIMIZER", "ADAMW", choices=("ADAMW",)),
     Key("SOLVER.BACKBONE_MULTIPLIER", 1.0, low=0.0),
-    Key("SOLVER.ACCUMULATE_STEPS", 1, low=1, built=(1,)),
-    Key("SOLVER.TORCH_COMPILE", False, built=OFF),
+    Key("SOLVER.ACCUMULATE_STEPS", 1, low=1),
+    Key("SOLVER.TORCH_COMPILE", False),
     Key(
         "SOLVER.TORCH_COMPILE_MODE",
         "default",
         choices=("default", "reduce-overhead", "max-autotune"),
-        built=("default",),
     ),
     Key("MODEL_EMA.ENABLED", False),
     Key("MODEL_EMA.DECAY", 0.999, low=0.0, high=1.0),
@@ -190,7 +189,7 @@ _REST = (
 
 # Detectron2's own keys of which only one value has an effect here: another one is refused, not ignored.
 _DETECTRON2 = (
-    Key("SOLVER.AMP.ENABLED", False, built=OFF),
+    Key("SOLVER.AMP.ENABLED", False),
     Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", built=("full_model",)),
     Key("INPUT.FORMAT", "RGB", built=("RGB",)),
     Key("INPUT.CROP.ENABLED", False, built=OFF),

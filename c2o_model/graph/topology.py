@@ -21,6 +21,7 @@ import math
 import torch
 from torch import Tensor
 
+from c2o_model.divisors import over_batch
 from c2o_model.graph.bias import EdgeBias
 from c2o_model.graph.edges import pair_iou
 
@@ -70,7 +71,7 @@ def topology_loss(
     if target_norm == "row":
         weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1)
     per_image = -(weight * log_p).sum(dim=(1, 2)) / real.sum(dim=1).clamp(min=1)
-    return (per_image * (gt_mask.sum(dim=1) >= 2)).mean()
+    return (per_image * (gt_mask.sum(dim=1) >= 2)).sum() / over_batch(per_image.shape[0])
 
 
 def matched_attention(

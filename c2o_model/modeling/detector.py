@@ -123,11 +123,21 @@ class DiffusionDet(nn.Module):
             self.backbone.eval()
         return self
 
-    def features(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """uint8 [B,3,H,W] (or a list) -> pyramid levels [B,C,H_l,W_l] that the head reads."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffusionDet:
+        """As nn.Module's (``.to``, ``.cuda``), with the tables of the two processes, which are no buffers."""
+        super()._apply(fn, recurse)
+        self.schedule = self.schedule.to(self.device)
+        self.label_process = None if self.label_process is None else self.label_process.to(self.device)
+        return self
+
+    def features(self, images: Tensor | Sequence[Tensor], canvas: tuple[int, int] = (0, 0)) -> list[Tensor]:
+        """uint8 [B,3,H,W] (or a list) -> float32 pyramid levels [B,C,H_l,W_l] that the head reads.
+
+        canvas: height and width that the images are padded to at least.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
-            pyramid = self.backbone(self.normalise(images))
-        return [pyramid[name] for name in self.in_features]
+            pyramid = self.backbone(self.normalise(images, canvas))
+        return [pyramid[name].float() for name in self.in_features]
 
     def losses(
         self,
@@ -142,7 +152,7 @@ class DiffusionDet(nn.Module):
             features: pyramid of ``batch.images`` where the caller has it already.
             watch: called with the head's output and the match of its stages, for what else is learnt or logged of it.
         """
-        features = self.features(batch.images) if features is None else features
+        features = self.features(batch.images, batch.canvas) if features is None else features
         s = self.settings
         nodes = make_noisy_nodes(batch, draws, self.schedule, s.diffusion.snr_scale, self.label_process, s.aniso)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)

@@ -263,6 +263,7 @@ class DynamicHead(nn.Module):
 
 def apply_deltas(deltas: Tensor, boxes: Tensor) -> Tensor:
     """Move boxes by regressed deltas (R-CNN, appendix C). [...,4] deltas, [...,4] xyxy -> [...,4] xyxy."""
+    deltas = deltas.float()  # in bfloat16 a box would move in steps of pixels
     size = boxes[..., 2:] - boxes[..., :2]
     centre = boxes[..., :2] + 0.5 * size
     weights = deltas.new_tensor(DELTA_WEIGHTS)

@@ -69,9 +69,10 @@ class ConsistencyDistillation:
             out: what the student's head said of these nodes.
         """
         s, loss = self.settings, self.student.settings.loss
-        seen = features if self.shares_features else teacher_features(self.teacher, batch.images)
+        seen = features if self.shares_features else teacher_features(self.teacher, batch.images, batch.canvas)
+        ours = self.student.settings
         nodes = make_noisy_nodes(
-            batch, draws, self.student.schedule, self.student.settings.diffusion.snr_scale, self.student.label_process
+            batch, draws, self.student.schedule, ours.diffusion.snr_scale, self.student.label_process, ours.aniso
         )
         with torch.no_grad():
             target = self.teacher.head(seen, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)

@@ -68,7 +68,7 @@ class SamplerDistillation:
         features = [f[:count] for f in features]
         seen = features
         if not self.shares_features:
-            seen = teacher_features(self.teacher, batch.images[:count])
+            seen = teacher_features(self.teacher, batch.images[:count], batch.canvas)
         target = run_teacher(
             self.teacher,
             seen,

@@ -19,6 +19,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
+from detectron2.utils import comm
 from torch import Tensor, nn
 
 from c2o_model.checkpoint import CheckpointError, load_weights, read_checkpoint, save_checkpoint
@@ -34,13 +35,16 @@ from c2o_model.modeling.head import HeadOutput
 from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.training.consistency import ConsistencyDistillation
+from c2o_model.training import processes
+from c2o_model.training.compiling import compile_head
 from c2o_model.training.distill import SamplerDistillation
-from c2o_model.training.draws import draw
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
 from c2o_model.training.frequencies import set_class_frequencies
 from c2o_model.training.metrics import MatchMetrics
 from c2o_model.training.optimizer import build_optimizer, clip_gradients
+from c2o_model.training.precision import precision
+from c2o_model.training.split import WHOLE, Part, SplitStep, check_split, on_device
 from c2o_model.training.state import load_state, save_state, training_lock
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -70,6 +74,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Train to ``SOLVER.MAX_ITER`` and write ``output`` with its sidecar.
 
+    In the processes of one torch.distributed group (``train_net --num-gpus``) all call this alike; they share every
+    batch, and the first of them writes.
+
     Args:
         cfg: checked configuration of the model to train.
         seed: train seed; decides initial weights, data order, noise.
@@ -93,7 +100,9 @@ def train(
         TrainingDiverged: a loss is not finite.
     """
     _check(cfg, split)
-    with training_lock(state_dir):
+    chief = processes.rank() == 0  # of several processes one locks, reports and writes
+    with training_lock(state_dir) if chief else contextlib.nullcontext():
+        comm.synchronize()
         torch.manual_seed(derive_seed("init", seed))
         model = build_model(cfg).train()
         if init is not None:
@@ -105,6 +114,8 @@ def train(
         done, curve = load_state(
             state_dir, recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, average=average
         )
+        if not processes.alike([done]):
+            raise ConfigError(f"OUTPUT_DIR: {state_dir} is not the same directory for all processes; use a shared one")
         usable = split.without_empty()
         set_class_frequencies(cfg, model, usable)
         augment = _augment(cfg)
@@ -114,17 +125,34 @@ def train(
             limit = cfg.DATALOADER.FEATURE_CACHE_MB
             code = f"{metadata.get('code_sha256', '')} {cfg.MODEL.FPN.FUSE_TYPE}"
             cache = cached_features(model, usable, limit, feature_dir, code)
+        device = next(model.parameters()).device
+        steps = cfg.SOLVER.ACCUMULATE_STEPS
+        check_split(model, cfg.SOLVER.IMS_PER_BATCH, steps, cfg.MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES)
+        if cfg.SOLVER.TORCH_COMPILE:
+            compile_head(model, cfg.SOLVER.TORCH_COMPILE_MODE)
+
+        metrics = MatchMetrics()
+
+        def forward(batch: Batch, part: Part) -> dict[str, Tensor]:
+            with precision(cfg.SOLVER.AMP.ENABLED, device):
+                return _step(cfg, model, batch, seed, iteration, distillation, cache, metrics, part)
+
+        parts = processes.world() * steps
+        split_step = SplitStep(forward, model, batches, seed, steps) if parts > 1 else None
         reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
         sums: dict[str, float] = {}
-        metrics = MatchMetrics()
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
-            losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache, metrics)
+            optimizer.zero_grad(set_to_none=True)
+            if split_step is None:
+                losses = forward(batches.batch(iteration), WHOLE)
+            else:
+                losses = split_step.gradients(iteration)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
                 raise TrainingDiverged(f"iteration {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            if split_step is None:
+                total.backward()
             norm = clip_gradients(cfg, optimizer)
             rate = scheduler.get_last_lr()[0]
             optimizer.step()
@@ -137,9 +165,10 @@ def train(
                 curve.append({"iteration": iteration + 1, "lr": rate, **{k: v / count for k, v in sums.items()}})
                 curve[-1].update(metrics.row())
                 sums = {}
-            reporter.tell(iteration + 1, float(total.detach()))
+            if chief:
+                reporter.tell(iteration + 1, float(total.detach()))
             period = cfg.SOLVER.CHECKPOINT_PERIOD
-            if (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
+            if chief and (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
                 save_state(
                     state_dir,
                     recipe=recipe,
@@ -151,7 +180,9 @@ def train(
                     curve=curve,
                 )
         weights: Mapping[str, Tensor] = model.state_dict() if average is None else average.state
-        save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
+        if chief:
+            save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
+        comm.synchronize()  # when this returns, the checkpoint is there for every process
     return curve
 
 
@@ -174,10 +205,11 @@ def _step(
     distillation: Distillation | None = None,
     cache: FeatureCache | None = None,
     metrics: MatchMetrics | None = None,
+    part: Part = WHOLE,
 ) -> dict[str, Tensor]:
     size, max_gt = batch.mask.shape
     d = cfg.MODEL.DiffusionDet
-    draws = draw(
+    draws = part.draws(
         seed,
         iteration,
         size,
@@ -188,10 +220,12 @@ def _step(
         classes=d.NUM_CLASSES if d.USE_FED_LOSS else 0,
     )
     wh = batch.sizes.flip(1).float()
-    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2))
+    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2), part.canvas)
+    device = next(model.parameters()).device
+    known, draws = on_device(known, device), on_device(draws, device)
     if not isinstance(model, DiffusionDet):
         return dict(model.losses(known, draws))  # type: ignore[operator]
-    features = model.features(known.images) if cache is None else cache(batch.image_ids.tolist())
+    features = model.features(known.images, known.canvas) if cache is None else cache(batch.image_ids.tolist())
     seen: list[tuple[HeadOutput, Match]] = []
     losses = model.losses(known, draws, features, watch=lambda *what: seen.append(what))
     out, pairs = seen[0]
@@ -201,8 +235,7 @@ def _step(
         return losses
     if isinstance(distillation, ConsistencyDistillation):
         return {**losses, **distillation.losses(known, draws, features, out)}
-    keys = [(seed, iteration * size + i, 0) for i in range(size)]
-    return {**losses, **distillation.losses(known, draws, features, keys)}
+    return {**losses, **distillation.losses(known, draws, features, part.keys(seed, iteration, size))}
 
 
 def _distillation(

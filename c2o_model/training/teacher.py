@@ -27,6 +27,8 @@ def shares_features(teacher: DiffusionDet, student: DiffusionDet) -> bool:
 
 
 @torch.no_grad()
-def teacher_features(teacher: DiffusionDet, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def teacher_features(
+    teacher: DiffusionDet, images: Tensor | Sequence[Tensor], canvas: tuple[int, int] = (0, 0)
+) -> list[Tensor]:
     """The teacher's own pyramid of the images, without gradient."""
-    return teacher.features(images)
+    return teacher.features(images, canvas)
