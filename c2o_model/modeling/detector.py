@@ -19,7 +19,7 @@ from c2o_model.config import ConfigError, typed_config
 from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities
 from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
 from c2o_model.graph.geometry import GeoFeat
-from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling import backbones, efficientnet, swin  # noqa: F401  (registers the backbones)
 from c2o_model.modeling.head import DynamicHead, HeadOutput
 from c2o_model.modeling.images import PixelNormaliser
 from c2o_model.modeling.label_embedding import LabelEmbedding
@@ -96,7 +96,9 @@ class DiffusionDet(nn.Module):
         return {
             "backbone": backbone,
             "head": _build_head(settings, pooler),
-            "normalise": PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility),
+            "normalise": PixelNormaliser(
+                cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility, cfg.INPUT.FORMAT == "BGR"
+            ),
             "in_features": in_features,
             "schedule": GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),
             "label_process": build_label_process(settings),
