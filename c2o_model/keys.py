@@ -197,7 +197,9 @@ _DETECTRON2 = (
     Key("INPUT.MAX_SIZE_TRAIN", 1333, low=1),
     Key("INPUT.MAX_SIZE_TEST", 1333, low=1),
     Key("INPUT.MIN_SIZE_TRAIN_SAMPLING", "choice", choices=("choice", "range")),
-    Key("INPUT.CROP.ENABLED", False, built=OFF),
+    Key("INPUT.CROP.ENABLED", False),  # half of the images are cut to a window of CROP.SIZE px before they are resized
+    Key("INPUT.CROP.TYPE", "absolute_range", choices=("absolute_range",)),
+    Key("INPUT.CROP.SIZE", [384, 600]),
     Key("TEST.AUG.ENABLED", False, built=OFF),
     Key("MODEL.MASK_ON", False, built=OFF),
     Key("MODEL.KEYPOINT_ON", False, built=OFF),
