@@ -14,7 +14,8 @@ _DETECTOR = (
 )
 _GENERATOR = tuple(f"c2o_model/data/{name}.py" for name in ("backdrop", "digits", "glyphs", "png", "raster", "scene"))
 _READING = tuple(
-    f"c2o_model/data/{name}.py" for name in ("augment", "coco", "images", "loader", "nodes", "registration")
+    f"c2o_model/data/{name}.py"
+    for name in ("augment", "coco", "images", "inference", "loader", "nodes", "registration", "resize")
 )
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"

@@ -20,7 +20,7 @@ from c2o_model.diffusion.gaussian_labels import GaussianLabels
 from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities, x0_distribution
 from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
 from c2o_model.graph.geometry import GeoFeat
-from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling import backbones, efficientnet, swin  # noqa: F401  (registers the backbones)
 from c2o_model.modeling.class_losses import class_scores
 from c2o_model.modeling.federated import FederatedClasses
 from c2o_model.modeling.graph_parts import attach_graph, topology_losses
@@ -103,7 +103,9 @@ class DiffusionDet(nn.Module):
         return {
             "backbone": backbone,
             "head": attach_graph(_build_head(settings, pooler), settings),
-            "normalise": PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility),
+            "normalise": PixelNormaliser(
+                cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility, cfg.INPUT.FORMAT == "BGR"
+            ),
             "in_features": in_features,
             "schedule": GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),
             "label_process": build_label_process(settings),

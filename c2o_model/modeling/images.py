@@ -17,11 +17,13 @@ from torch.nn import functional as F
 class PixelNormaliser(nn.Module):
     """(pixel - mean) / std, zero padded at the right and bottom.
 
-    The statistics are no part of the state dict: released DiffusionDet files do not carry them.
+    The statistics are no part of the state dict: released DiffusionDet files do not carry them. Images come as RGB;
+    with ``bgr`` (INPUT.FORMAT) their channels are turned round first, and the statistics are those of B, G, R.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], divisor: int) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], divisor: int, bgr: bool = False) -> None:
         super().__init__()
+        self.bgr = bgr
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.divisor = max(divisor, 1)
@@ -31,6 +33,8 @@ class PixelNormaliser(nn.Module):
 
         H', W' are at least ``canvas``.
         """
+        if self.bgr:
+            images = images.flip(1) if isinstance(images, Tensor) else [i.flip(0) for i in images]
         height = max(canvas[0], *(i.shape[-2] for i in images))
         width = max(canvas[1], *(i.shape[-1] for i in images))
         height, width = height + -height % self.divisor, width + -width % self.divisor

@@ -48,7 +48,9 @@ class C2OBackbonePretrainer(nn.Module):
         nn.init.zeros_(self.predictor.bias)
         prior = cfg.MODEL.DiffusionDet.PRIOR_PROB
         nn.init.constant_(self.predictor.bias[: self.num_classes], -math.log((1 - prior) / prior))
-        self.normalise = PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, self.backbone.size_divisibility)
+        self.normalise = PixelNormaliser(
+            cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, self.backbone.size_divisibility, cfg.INPUT.FORMAT == "BGR"
+        )
 
     def losses(self, batch: TrainingBatch, draws: TrainingDraws) -> dict[str, Tensor]:
         """Focal and GIoU loss of the dense predictions, each over the number of positive locations."""

@@ -27,6 +27,7 @@ from c2o_model.config import ConfigError
 from c2o_model.data.augment import Augment
 from c2o_model.data.coco import CocoSplit
 from c2o_model.data.loader import Batch, SeededBatches
+from c2o_model.data.resize import Augmentation, training_resize
 from c2o_model.determinism import derive_seed
 from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
 from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
@@ -121,7 +122,7 @@ def train(
         augment = _augment(cfg)
         batches = SeededBatches(usable, cfg.SOLVER.IMS_PER_BATCH, seed, augment, cache_mb=cfg.DATALOADER.CACHE_MB)
         cache = None
-        if augment == Augment() and isinstance(model, DiffusionDet) and model.freeze_backbone:
+        if augment.leaves_alone and isinstance(model, DiffusionDet) and model.freeze_backbone:
             limit = cfg.DATALOADER.FEATURE_CACHE_MB
             code = f"{metadata.get('code_sha256', '')} {cfg.MODEL.FPN.FUSE_TYPE}"
             cache = cached_features(model, usable, limit, feature_dir, code)
@@ -258,12 +259,14 @@ def _distillation(
     return ConsistencyDistillation(frozen, model) if d.CONSISTENCY_DISTILL else SamplerDistillation(frozen, model)
 
 
-def _augment(cfg: CfgNode) -> Augment:
-    return Augment(
-        brightness=cfg.INPUT.BRIGHTNESS,
-        contrast=cfg.INPUT.CONTRAST,
-        shift=cfg.INPUT.SHIFT,
-        flip=cfg.INPUT.RANDOM_FLIP == "horizontal",
+def _augment(cfg: CfgNode) -> Augmentation:
+    i = cfg.INPUT
+    flip = i.RANDOM_FLIP == "horizontal"
+    return Augmentation(
+        Augment(brightness=i.BRIGHTNESS, contrast=i.CONTRAST, shift=i.SHIFT, flip=flip),
+        training_resize(
+            i.MIN_SIZE_TRAIN, i.MAX_SIZE_TRAIN, i.MIN_SIZE_TRAIN_SAMPLING, i.CROP.ENABLED, i.CROP.SIZE
+        ),
     )
 
 
