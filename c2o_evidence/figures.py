@@ -1,4 +1,4 @@
-"""The figures of a suite: runs a row, AP over steps, speed against quality, training curves; as SVG and PNG.
+"""The figures of a suite: runs a row, AP over steps, comparisons, speed, attention, training curves; as SVG and PNG.
 
 The same rows give the same bytes: SVG ids come from a fixed salt (one a figure, so that several can be
 inlined in one page), no date is written, and the order of everything is the suite's.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.bench_figures import attention_cost, comparison_bars
 from c2o_evidence.suite import Suite
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ Row = Mapping[str, Any]
 def figure_names(suite: Suite) -> tuple[str, ...]:
     """Names (without suffix) of the figures of a suite."""
     speed = ("speed_quality",) if suite.timing is not None else ()
-    return ("summary_strip", "ap_over_steps", *speed, "loss_curves", "match_curves")
+    attention = ("attention_cost",) if suite.attention is not None else ()
+    if not suite.rows:
+        return attention
+    compared = ("comparisons",) if suite.comparisons else ()
+    return ("summary_strip", "ap_over_steps", *compared, *speed, *attention, "loss_curves", "match_curves")
 
 
 def _new(height_in: float) -> tuple[Figure, Axes]:
@@ -214,6 +219,8 @@ def build_figures(
     runs: Sequence[Row],
     summary: Sequence[Row],
     curves: Mapping[tuple[str, int], Sequence[Row]],
+    comparisons: Sequence[Row] = (),
+    attention: Sequence[Row] = (),
 ) -> dict[str, bytes]:
     """All figures of a suite, by file name.
 
@@ -222,6 +229,7 @@ def build_figures(
         summary: rows of tables/summary.tsv.
         curves: rows of the curve TSV of each (experiment, train seed); a missing one is left out of the
         picture.
+        comparisons, attention: rows of tables/comparisons.tsv and attention/attention.tsv.
     """
     files: dict[str, bytes] = {}
     for name in figure_names(suite):
@@ -231,6 +239,13 @@ def build_figures(
             figure = ap_over_steps(suite, runs, summary)
         elif name == "speed_quality":
             figure = speed_quality(suite, runs, summary)
+        elif name == "comparisons":
+            figure, axes = _new(1.0 + 0.42 * len(comparisons))
+            labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
+            comparison_bars(figure, axes, comparisons, labels, COLOURS)
+        elif name == "attention_cost":
+            figure, axes = _new(3.6)
+            attention_cost(figure, axes, attention, COLOURS)
         elif name == "loss_curves":
             figure = loss_curves(suite, curves)
         else:
@@ -252,8 +267,11 @@ def write_figures(results_dir: Path, suite: Suite) -> list[Path]:
         (experiment, seed): read_tsv(results_dir / "train" / experiment / f"seed{seed}" / "curve.tsv", "curve")
         for experiment, seed in suite.train_jobs
     }
+    comparisons = read_tsv(results_dir / "tables" / "comparisons.tsv", "comparisons")
+    measured = results_dir / "attention" / "attention.tsv"
+    attention = read_tsv(measured, "attention") if suite.attention is not None else []
     paths = []
-    for name, data in sorted(build_figures(suite, runs, summary, curves).items()):
+    for name, data in sorted(build_figures(suite, runs, summary, curves, comparisons, attention).items()):
         path = results_dir / "figures" / name
         atomic_write(path, data)
         paths.append(path)
