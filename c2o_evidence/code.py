@@ -14,7 +14,8 @@ _DETECTOR = (
 )
 _GENERATOR = tuple(f"c2o_model/data/{name}.py" for name in ("backdrop", "digits", "glyphs", "png", "raster", "scene"))
 _READING = tuple(
-    f"c2o_model/data/{name}.py" for name in ("augment", "coco", "images", "loader", "nodes", "registration")
+    f"c2o_model/data/{name}.py"
+    for name in ("augment", "coco", "images", "inference", "loader", "nodes", "registration", "resize")
 )
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
@@ -26,7 +27,7 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     "evaluate": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_evidence/metrics.py"),
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),
-    "tables": tuple(f"c2o_evidence/{name}" for name in ("tables", "figures.py", "stats.py")),
+    "tables": tuple(f"c2o_evidence/{name}" for name in ("tables", "figures.py", "bench_figures.py", "stats.py")),
 }
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
 

@@ -78,6 +78,25 @@ class GeoFeatSettings:
     geo_feat_alpha_init: float
     geo_feat_schedule: str
     geo_feat_schedule_thresh: float
+    geo_feat_rel: bool
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """The nodes' graph: geometric bias of the attention, its edges, and the topology loss."""
+
+    geo_bias_type: str
+    geo_bias_scale_mode: str
+    geo_bias_hidden: int
+    geo_bias_sigma: float
+    geo_bias_topk: int
+    geo_bias_schedule: str
+    geo_bias_schedule_thresh: float
+    disable_self_attn: bool
+    graph_topo_loss: bool
+    graph_topo_iou_thresh: float
+    graph_topo_loss_weight: float
+    graph_topo_target_norm: str
 
 
 @dataclass(frozen=True)
@@ -167,12 +186,24 @@ class DistillSettings:
     sampler_distill_teacher_weights: str
     sampler_distill_teacher_sample_step: int
     sampler_distill_teacher_eta: float
+    sampler_distill_student_sample_step: int
     sampler_distill_topk: int
     sampler_distill_weight: float
     sampler_distill_box_weight: float
     sampler_distill_cls_weight: float
     sampler_distill_temperature: float
     sampler_distill_images: int
+
+
+@dataclass(frozen=True)
+class ConsistencySettings:
+    """CONSISTENCY_DISTILL: weights of the imitation of a teacher at the same noise and t, and its temperature."""
+
+    consistency_distill: bool
+    consistency_distill_box_weight: float
+    consistency_distill_cls_weight: float
+    consistency_distill_temperature: float
+    consistency_distill_teacher_weights: str
 
 
 @dataclass(frozen=True)
@@ -184,6 +215,7 @@ class Settings:
     diffusion: DiffusionSettings
     label: LabelSettings
     geo_feat: GeoFeatSettings
+    graph: GraphSettings
     quality: QualitySettings
     loss: LossSettings
     sampler: SamplerSettings
@@ -191,6 +223,7 @@ class Settings:
     loss_switches: LossSwitches
     aniso: AnisoSettings
     guidance: GuidanceSettings
+    consistency: ConsistencySettings
 
     @classmethod
     def from_values(cls, get: Getter) -> Settings:
@@ -201,6 +234,7 @@ class Settings:
             diffusion=_read(DiffusionSettings, get),
             label=_read(LabelSettings, get),
             geo_feat=_read(GeoFeatSettings, get),
+            graph=_read(GraphSettings, get),
             quality=_read(QualitySettings, get),
             loss=_read(LossSettings, get),
             sampler=_read(SamplerSettings, get),
@@ -208,6 +242,7 @@ class Settings:
             loss_switches=_read(LossSwitches, get),
             aniso=_read(AnisoSettings, get),
             guidance=_read(GuidanceSettings, get),
+            consistency=_read(ConsistencySettings, get),
         )
 
 

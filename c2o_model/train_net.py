@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(cfg, name: str) -> None:  # type: ignore[no-untyped-def]  # Detectron2's types are dynamic
-    from c2o_model.config import dump_resolved, load_config
+    from c2o_model.config import dump_resolved
     from c2o_model.data.registration import named_split
     from c2o_model.training.run import train
 
@@ -63,11 +63,7 @@ def _train(cfg, name: str) -> None:  # type: ignore[no-untyped-def]  # Detectron
     (output / "config.yaml").write_text(dump_resolved(cfg), encoding="utf-8")
     seed = max(cfg.SEED, 0)
     recipe = hashlib.sha256(dump_resolved(cfg).encode()).hexdigest()
-    distill = cfg.MODEL.DiffusionDet
-    teacher = Path(distill.SAMPLER_DISTILL_TEACHER_WEIGHTS) if distill.SAMPLER_DISTILL else None
-    teacher_cfg = None
-    if teacher is not None and teacher.parent.joinpath("config.yaml").is_file():
-        teacher_cfg = load_config(teacher.parent / "config.yaml")
+    teacher, teacher_cfg = _teacher(cfg)
     curve = train(
         cfg,
         seed=seed,
@@ -85,6 +81,24 @@ def _train(cfg, name: str) -> None:  # type: ignore[no-untyped-def]  # Detectron
     )
     (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
     print(f"wrote {output / 'model_final.safetensors'}")
+
+
+def _teacher(cfg):  # type: ignore[no-untyped-def]
+    """Checkpoint and configuration of the teacher that a distillation switch names; (None, None) without one.
+
+    The configuration is the config.yaml beside the checkpoint, as every training writes it.
+    """
+    from c2o_model.config import ConfigError, load_config
+
+    for switch in ("SAMPLER_DISTILL", "CONSISTENCY_DISTILL"):
+        key = f"MODEL.DiffusionDet.{switch}_TEACHER_WEIGHTS"
+        weights = cfg.MODEL.DiffusionDet[f"{switch}_TEACHER_WEIGHTS"]
+        if cfg.MODEL.DiffusionDet[switch] and weights:
+            beside = Path(weights).parent / "config.yaml"
+            if not beside.is_file():
+                raise ConfigError(f"{key}: {weights}: no config.yaml beside it; put the teacher's configuration there")
+            return Path(weights), load_config(beside)
+    return None, None
 
 
 def _evaluate(cfg, name: str, eval_seeds: Sequence[int]) -> None:  # type: ignore[no-untyped-def]

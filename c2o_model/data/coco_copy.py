@@ -38,8 +38,24 @@ def import_coco(
         DataError: an annotation or image is missing or corrupt, a size in the JSON is not the image's, or the digest is not the expected one.
             Nothing is left behind then.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     recipe = {"kind": "coco", "splits": config["splits"]}
+
+    def fill(partial: Path) -> None:
+        for split, source in config["splits"].items():
+            _copy_split(expand(source["json"], base), expand(source["images"], base), partial, split, progress)
+
+    return import_set(config, recipe, out, fill)
+
+
+def import_set(
+    config: Mapping[str, Any], recipe: Mapping[str, Any], out: Path, fill: Callable[[Path], None]
+) -> DataManifest:
+    """Make sure that ``out`` holds the set made by ``fill(directory)`` for ``recipe``; one process at a time, all or nothing.
+
+    Raises:
+        DataError: as ``fill``, or the digest is not that of ``config``.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
     with open(out.parent / f".{out.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         present = _present(out, recipe)
@@ -49,10 +65,7 @@ def import_coco(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            for split, source in config["splits"].items():
-                _copy_split(
-                    _path(source["json"], base), _path(source["images"], base), partial, split, progress
-                )
+            fill(partial)
             manifest = manifests.build(partial, config["name"], recipe, config["splits"])
             if config.get("sha256") not in (None, manifest.sha256):
                 raise DataError(
@@ -99,5 +112,6 @@ def _copy_split(annotation: Path, images: Path, out: Path, split: str, progress:
     (out / f"{split}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _path(text: str, base: Path) -> Path:
+def expand(text: str, base: Path) -> Path:
+    """A path of a data configuration: ``~`` and environment variables put in, relative ones from ``base``."""
     return base / os.path.expanduser(os.path.expandvars(text))

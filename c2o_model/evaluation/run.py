@@ -7,7 +7,7 @@ Called by the workflow's evaluate rule and by ``train_net --eval-only``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from c2o_model.checkpoint import load_weights
 from c2o_model.config import ConfigError, at_test_time, typed_config
 from c2o_model.data.coco import CocoSplit
-from c2o_model.data.loader import image_batches
+from c2o_model.data.inference import inference_batches
 from c2o_model.modeling.detector import DiffusionDet
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
@@ -93,16 +93,17 @@ def evaluate(
         (r, s): [] for r in range(len(rows)) for s in range(len(eval_seeds))
     }
     done = 0
-    for batch in image_batches(split, batch_size):
+    for batch in inference_batches(split, batch_size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
         features = detector.features(batch.images)
-        ids = batch.image_ids.tolist()
-        whwh = batch.sizes.flip(1).float().repeat(1, 2).to(detector.device)
+        ids = batch.image_ids
+        whwh = batch.whwh.to(detector.device)
         for r, chosen in enumerate(settings):
             detector.settings = chosen
             results = sample(detector, features, whwh, ids, eval_seeds, chosen.sampler, cfg.TEST.DETECTIONS_PER_IMAGE)
-            for image_id, seeds in zip(ids, results, strict=True):
+            for i, (image_id, seeds) in enumerate(zip(ids, results, strict=True)):
                 for s, detections in enumerate(seeds):
-                    found[r, s].append((image_id, detections))
+                    boxes = batch.to_original(i, detections.boxes)
+                    found[r, s].append((image_id, replace(detections, boxes=boxes)))
         done += len(ids)
         progress(done, len(split))
     for (r, s), images in found.items():

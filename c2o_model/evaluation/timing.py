@@ -17,7 +17,7 @@ import torch
 from detectron2.config import CfgNode
 
 from c2o_model.data.coco import CocoSplit
-from c2o_model.data.loader import image_batches
+from c2o_model.data.inference import inference_batches
 from c2o_model.evaluation.run import EvalRow, load_detector
 from c2o_model.sampling.sampler import sample
 
@@ -46,7 +46,9 @@ def time_inference(
         warmup, repeats, images, batch, image_height, image_width, dtype, threads, device.
     """
     device = torch.device(cases[0].cfg.MODEL.DEVICE)
-    sets = list(image_batches(split.select(list(range(min(images, len(split))))), batch))
+    shapes = cases[0].cfg.INPUT
+    few = split.select(list(range(min(images, len(split)))))
+    sets = list(inference_batches(few, batch, shapes.MIN_SIZE_TEST, shapes.MAX_SIZE_TEST))
     count = sum(len(s.image_ids) for s in sets)
     detectors = [load_detector(case.cfg, case.checkpoint) for case in cases]
     chosen = [case.row.settings(case.cfg) for case in cases]
@@ -58,12 +60,11 @@ def time_inference(
             started = _now(device)
             for part in sets:
                 features = detector.features(part.images)
-                whwh = part.sizes.flip(1).float().repeat(1, 2).to(device)
-                ids = part.image_ids.tolist()
+                whwh, ids = part.whwh.to(device), part.image_ids
                 sample(detector, features, whwh, ids, [0], settings.sampler, case.cfg.TEST.DETECTIONS_PER_IMAGE)
             if attempt >= 0:
                 seconds[i].append((_now(device) - started) / count)
-    height, width = (int(v) for v in split.sizes[0])
+    height, width = (int(v) for v in sets[0].images.shape[2:])  # of the first image as the network gets it
     shared = {
         "warmup": warmup,
         "repeats": repeats,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from c2o_model.divisors import over_batch
 from c2o_model.modeling.matcher import Match
 
 LEAST_SUM = 1e-6  # divisor of a stage whose weights are all 0
@@ -19,5 +20,5 @@ def box_weights(match: Match, power: float, floor: float) -> Tensor:
 
 
 def weight_sums(weights: Tensor, stages: int) -> Tensor:
-    """What the weighted box losses of each stage are divided by, [S], from [S*B, N]."""
-    return weights.view(stages, -1).sum(dim=1).clamp(min=LEAST_SUM)
+    """What the weighted box losses of each stage are divided by over the global batch, [S], from [S*B, N]."""
+    return over_batch(weights.view(stages, -1).sum(dim=1)).clamp(min=LEAST_SUM)

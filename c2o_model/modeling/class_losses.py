@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from c2o_model.divisors import over_batch
+
 LEAST_DISTANCE = 1e-8  # keeps the gradient of |y - s|^beta finite where beta < 1 and y = s
 
 
@@ -37,7 +39,7 @@ def softmax_loss(logits: Tensor, column: Tensor, no_object_weight: float) -> Ten
     background = logits.shape[-1] - 1
     weight = torch.where(column == background, no_object_weight, 1.0).to(logits.dtype)
     ce = F.cross_entropy(logits.flatten(0, 2), column.flatten(), reduction="none").view(column.shape)
-    return (weight * ce).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1e-12)
+    return (weight * ce).sum(dim=(1, 2)) / over_batch(weight.sum(dim=(1, 2))).clamp(min=1e-12)
 
 
 def softmax_cost(logits: Tensor, gt_labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ argument; sampling lives in :mod:`c2o_model.sampling`. Source: DiffusionDet (arX
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,18 +20,21 @@ from c2o_model.diffusion.gaussian_labels import GaussianLabels
 from c2o_model.diffusion.labels import LabelDiffusion, keep_probabilities, x0_distribution
 from c2o_model.diffusion.schedules import GaussianSchedule, cosine_alphas_cumprod
 from c2o_model.graph.geometry import GeoFeat
-from c2o_model.modeling import backbones  # noqa: F401  (registers the small backbone)
+from c2o_model.modeling import backbones, efficientnet, swin  # noqa: F401  (registers the backbones)
 from c2o_model.modeling.class_losses import class_scores
 from c2o_model.modeling.federated import FederatedClasses
+from c2o_model.modeling.graph_parts import attach_graph, topology_losses
 from c2o_model.modeling.head import DynamicHead, HeadOutput
 from c2o_model.modeling.images import PixelNormaliser
 from c2o_model.modeling.label_embedding import LabelEmbedding
 from c2o_model.modeling.losses import LossWeights, detection_losses, quality_loss
-from c2o_model.modeling.matcher import match
+from c2o_model.modeling.matcher import Match, match
 from c2o_model.modeling.quality import QualityHead
 from c2o_model.modeling.roi import NodePooler
 from c2o_model.modeling.targets import TrainingBatch, TrainingDraws, make_noisy_nodes
 from c2o_model.settings import Settings
+
+Watch = Callable[[HeadOutput, Match], None]
 
 
 @META_ARCH_REGISTRY.register()
@@ -99,8 +102,10 @@ class DiffusionDet(nn.Module):
         )
         return {
             "backbone": backbone,
-            "head": _build_head(settings, pooler),
-            "normalise": PixelNormaliser(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility),
+            "head": attach_graph(_build_head(settings, pooler), settings),
+            "normalise": PixelNormaliser(
+                cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility, cfg.INPUT.FORMAT == "BGR"
+            ),
             "in_features": in_features,
             "schedule": GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),
             "label_process": build_label_process(settings),
@@ -120,28 +125,43 @@ class DiffusionDet(nn.Module):
             self.backbone.eval()
         return self
 
-    def features(self, images: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """uint8 [B,3,H,W] (or a list) -> pyramid levels [B,C,H_l,W_l] that the head reads."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffusionDet:
+        """As nn.Module's (``.to``, ``.cuda``), with the tables of the two processes, which are no buffers."""
+        super()._apply(fn, recurse)
+        self.schedule = self.schedule.to(self.device)
+        self.label_process = None if self.label_process is None else self.label_process.to(self.device)
+        return self
+
+    def features(self, images: Tensor | Sequence[Tensor], canvas: tuple[int, int] = (0, 0)) -> list[Tensor]:
+        """uint8 [B,3,H,W] (or a list) -> float32 pyramid levels [B,C,H_l,W_l] that the head reads.
+
+        canvas: height and width that the images are padded to at least.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
-            pyramid = self.backbone(self.normalise(images))
-        return [pyramid[name] for name in self.in_features]
+            pyramid = self.backbone(self.normalise(images, canvas))
+        return [pyramid[name].float() for name in self.in_features]
 
     def losses(
-        self, batch: TrainingBatch, draws: TrainingDraws, features: Sequence[Tensor] | None = None
+        self,
+        batch: TrainingBatch,
+        draws: TrainingDraws,
+        features: Sequence[Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> dict[str, Tensor]:
         """The weighted set prediction losses of one batch, by name; their sum is what training minimises.
 
         Args:
             features: pyramid of ``batch.images`` where the caller has it already.
+            watch: called with the head's output and the match of its stages, for what else is learnt or logged of it.
         """
-        features = self.features(batch.images) if features is None else features
+        features = self.features(batch.images, batch.canvas) if features is None else features
         s = self.settings
         nodes = make_noisy_nodes(batch, draws, self.schedule, s.diffusion.snr_scale, self.label_process, s.aniso)
         out = self.head(features, nodes.boxes, nodes.t, batch.whwh, nodes.label_state)
-        return self.set_losses(out, batch, class_draw=draws.classes)
+        return self.set_losses(out, batch, draws.classes, watch)
 
     def set_losses(
-        self, out: HeadOutput, batch: TrainingBatch, *, class_draw: Tensor | None = None
+        self, out: HeadOutput, batch: TrainingBatch, class_draw: Tensor | None = None, watch: Watch | None = None
     ) -> dict[str, Tensor]:
         """Match every stage's nodes to the ground truth and weigh classes, boxes and (last stage) quality.
 
@@ -174,6 +194,8 @@ class DiffusionDet(nn.Module):
                     "the training loop sets"
                 )
             taking_part = self.federated.choose(batch.labels, batch.mask, class_draw)
+        if watch is not None:
+            watch(out, pairs)
         weights = LossWeights(loss.class_weight, loss.l1_weight, loss.giou_weight, loss.alpha, loss.gamma)
         losses = detection_losses(
             logits,
@@ -191,6 +213,7 @@ class DiffusionDet(nn.Module):
             matched = pairs.gt_index[-b:] >= 0
             value = quality_loss(out.quality, pairs.iou[-b:], matched, quality.quality_loss_type)
             losses["loss_quality"] = quality.quality_loss_weight * value
+        losses.update(topology_losses(out, pairs, batch, self.settings))
         return losses
 
     def forward(self, batch: TrainingBatch, draws: TrainingDraws) -> dict[str, Tensor]:
@@ -249,6 +272,7 @@ def _build_head(settings: Settings, pooler: NodePooler) -> DynamicHead:
             gate_init=geo.geo_feat_alpha_init,
             schedule=geo.geo_feat_schedule,
             threshold=geo.geo_feat_schedule_thresh,
+            rel=geo.geo_feat_rel,
         )
         if geo.geo_feat
         else None,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from c2o_model.divisors import over_batch
+
 
 @dataclass(frozen=True)
 class FederatedClasses:
@@ -35,8 +37,8 @@ class FederatedClasses:
         weights = self.weights.double().to(labels.device)
         classes = len(weights)
         slot = torch.where(mask, labels, classes).flatten()
-        present = torch.zeros(classes + 1, dtype=torch.bool, device=labels.device)
-        present = present.index_fill(0, slot, True)[:classes]
+        objects = torch.zeros(classes + 1, device=labels.device).index_add_(0, slot, torch.ones_like(slot).float())
+        present = over_batch(objects[:classes]) > 0
         time = -torch.log1p(-u.double().to(labels.device)) / weights
         time = torch.where(present, -1.0, torch.where(weights > 0, time, float("inf")))
         place = time.argsort(stable=True).argsort()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from c2o_model.graph.attention import NodeAttention
+from c2o_model.graph.bias import EdgeBias, GeoBias
 from c2o_model.graph.geometry import GeoFeat
 from c2o_model.modeling.label_embedding import LabelEmbedding
 from c2o_model.modeling.quality import QualityHead
@@ -33,13 +34,15 @@ class HeadOutput:
     """What the head says of M node sets. S is the number of stages.
 
     logits [S,M,N,K] (K+1 without USE_FOCAL, background last); boxes [S,M,N,4] xyxy pixels; quality [M,N] logits of
-    the last stage, or None; node [M,N,C] features of the last stage.
+    the last stage, or None; node [M,N,C] features of the last stage; attention: its queries and keys [M,H,N,d] and
+    its bias, kept only for the topology loss.
     """
 
     logits: Tensor
     boxes: Tensor
     quality: Tensor | None
     node: Tensor | None = None
+    attention: tuple[Tensor, Tensor, EdgeBias | None] | None = None
 
 
 class SinusoidalTime(nn.Module):
@@ -110,21 +113,31 @@ class HeadStage(nn.Module):
         self.reg_module = _tower(dim, s.num_reg)
         self.class_logits = nn.Linear(dim, s.num_classes + (not s.use_focal))
         self.bboxes_delta = nn.Linear(dim, 4)
+        self.attends = True  # False: DISABLE_SELF_ATTN
 
     def forward(
-        self, roi: Tensor, boxes: Tensor, node: Tensor, time: Tensor, qk_pos: Tensor | None
+        self,
+        roi: Tensor,
+        boxes: Tensor,
+        node: Tensor,
+        time: Tensor,
+        qk_pos: Tensor | None,
+        bias: EdgeBias | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Refine one node set.
 
         Args:
             roi: [M*N, P*P, C]; boxes: [M,N,4] xyxy pixels; node: [M,N,C]; time: [M,4C].
             qk_pos: [M,N,C] added to queries and keys only, or None.
+            bias: of the attention scores, or None.
 
         Returns:
             logits [M,N,K], boxes [M,N,4], node features [M,N,C].
         """
         m, n, c = node.shape
-        node = self.norm1(node + self.dropout(self.self_attn(node, q_pos=qk_pos, k_pos=qk_pos)))
+        if self.attends:
+            node = node + self.dropout(self.self_attn(node, q_pos=qk_pos, k_pos=qk_pos, bias=bias))
+        node = self.norm1(node)
         looked = self.inst_interact(node.reshape(m * n, c), roi).view(m, n, c)
         node = self.norm2(node + self.dropout(looked))
         node = self.norm3(node + self.dropout(self.linear2(self.dropout(self.activation(self.linear1(node))))))
@@ -172,7 +185,23 @@ class DynamicHead(nn.Module):
         self.geo_feat = geo_feat
         self.geo_feat_mode = geo_feat_mode
         self.quality_head = quality_head
+        self.geo_bias: GeoBias | None = None
         self._initialise(settings.prior_prob, settings.use_focal)
+
+    def attach_graph(self, geo_bias: GeoBias | None, *, interaction: bool = True, keep_scores: bool = False) -> None:
+        """Add what acts on the nodes' graph; last, so that the plain parameters are drawn as without it.
+
+        Args:
+            geo_bias: bias and sparsity of the attention of every stage, or None.
+            interaction: False skips the attention of every stage: a node no longer knows of the others. The
+                attention's parameters stay in the state dict, frozen.
+            keep_scores: have :class:`HeadOutput` carry the last stage's queries and keys.
+        """
+        self.geo_bias = geo_bias
+        for stage in self.head_series:
+            stage.attends = interaction
+            stage.self_attn.requires_grad_(interaction)
+        self.head_series[-1].self_attn.keep_scores = keep_scores
 
     def _initialise(self, prior: float, sigmoid: bool = True) -> None:
         """Xavier for every weight of the plain head; the focal prior goes to ``class_logits.bias`` and to nothing else.
@@ -218,7 +247,8 @@ class DynamicHead(nn.Module):
                     node = node + geometry
                 else:
                     qk_pos = geometry
-            stage_logits, stage_boxes, node = stage(roi, boxes, node, time, qk_pos)
+            bias = None if self.geo_bias is None else self.geo_bias(boxes, whwh, t)
+            stage_logits, stage_boxes, node = stage(roi, boxes, node, time, qk_pos, bias)
             logits.append(stage_logits)
             refined.append(stage_boxes)
             boxes = stage_boxes.detach()
@@ -226,11 +256,14 @@ class DynamicHead(nn.Module):
         quality = None
         if self.quality_head is not None:
             quality = self.quality_head(node, boxes, whwh, unit_t)
-        return HeadOutput(torch.stack(logits), torch.stack(refined), quality, node)
+        last = self.head_series[-1].self_attn
+        attention, last.kept = last.kept, None
+        return HeadOutput(torch.stack(logits), torch.stack(refined), quality, node, attention)
 
 
 def apply_deltas(deltas: Tensor, boxes: Tensor) -> Tensor:
     """Move boxes by regressed deltas (R-CNN, appendix C). [...,4] deltas, [...,4] xyxy -> [...,4] xyxy."""
+    deltas = deltas.float()  # in bfloat16 a box would move in steps of pixels
     size = boxes[..., 2:] - boxes[..., :2]
     centre = boxes[..., :2] + 0.5 * size
     weights = deltas.new_tensor(DELTA_WEIGHTS)

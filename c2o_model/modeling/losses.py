@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from c2o_model.divisors import over_batch
 from c2o_model.modeling.box_weights import box_weights, weight_sums
 from c2o_model.modeling.class_losses import quality_focal_loss, softmax_loss
 from c2o_model.modeling.matcher import Match
@@ -54,8 +55,8 @@ def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def matched_counts(match: Match, stages: int) -> Tensor:
-    """How many nodes of a batch are matched, per stage, at least 1: float32 [S], of a match [S*B, N]."""
-    return match.matched.view(stages, -1).sum(dim=1).float().clamp(min=1)
+    """How many nodes of the global batch are matched, per stage, at least 1: float32 [S], of a match [S*B, N]."""
+    return over_batch(match.matched.view(stages, -1).sum(dim=1).float()).clamp(min=1)
 
 
 def detection_losses(
@@ -82,12 +83,11 @@ def detection_losses(
         gt_labels: int64 [B, G].
         gt_boxes: [B, G, 4].
         image_whwh: [B, 4].
-        counts: [S], the divisor of each stage; default `matched_counts`. With many processes pass the mean
-            over them.
+        counts: [S], the divisor of each stage; default `matched_counts`.
         switches: other forms of the loss.
         taking_part: bool [K], the classes in the federated loss; None for all.
         box_sums: [S], the divisor of the box losses where BOX_LOSS_IOU_WEIGHT_POWER weighs them; default the sum of
-            the weights, with many processes the mean of their sums.
+            the weights.
 
     Returns scalars `loss_ce`, `loss_bbox`, `loss_giou` for the last stage and, with the suffix `_0` ..
     `_{S-2}`, for the earlier ones.
@@ -161,7 +161,7 @@ def quality_loss(q: Tensor, iou: Tensor, matched: Tensor, kind: str) -> Tensor:
         loss = (q.sigmoid() - target) ** 2
     else:
         raise ValueError(f"QUALITY_LOSS_TYPE: {kind!r} is unknown; choose one of {', '.join(QUALITY_KINDS)}")
-    return torch.where(matched, loss, 0.0).sum() / matched.sum().clamp(min=1)
+    return torch.where(matched, loss, 0.0).sum() / over_batch(matched.sum()).clamp(min=1)
 
 
 def distill_losses(
@@ -204,7 +204,7 @@ def distill_losses(
             student_logits.gather(1, per_class),
         )
         teacher_boxes, student_boxes = teacher_boxes.gather(1, per_side), student_boxes.gather(1, per_side)
-    count = teacher_logits.shape[0] * teacher_logits.shape[1]
+    count = over_batch(teacher_logits.shape[0] * teacher_logits.shape[1])
     losses: dict[str, Tensor] = {}
     if l1_weight:
         whwh = image_whwh.float()[:, None]

@@ -26,7 +26,7 @@ class TrainingBatch:
     """B images with their ground truth, padded to G boxes.
 
     images uint8 [B,3,H,W] or a list; boxes [B,G,4] xyxy pixels; labels [B,G] in 0..K-1 (-1 pads); mask [B,G]; whwh
-    [B,4].
+    [B,4]. canvas: height and width that the images are padded to at least: those of the batch that this is a part of.
     """
 
     images: Tensor | Sequence[Tensor]
@@ -34,6 +34,7 @@ class TrainingBatch:
     labels: Tensor
     mask: Tensor
     whwh: Tensor
+    canvas: tuple[int, int] = (0, 0)
 
 
 @dataclass

@@ -80,10 +80,25 @@ def run_teacher(
     eta: float,
     keys: Sequence[tuple[int, int, int]],
 ) -> Trajectory:
-    """The teacher's sampler: ``steps`` DDIM steps from the noise ``start`` [B,N,4], no renewal, nodes index aligned.
+    """The teacher's sampler: where :func:`run_aligned` ends, without gradient."""
+    out = run_aligned(detector, features, whwh, start, steps, eta, keys)
+    return Trajectory(out.logits[-1], out.boxes[-1])
+
+
+def run_aligned(
+    detector: DiffusionDet,
+    features: Sequence[Tensor],
+    whwh: Tensor,
+    start: Tensor,
+    steps: int,
+    eta: float,
+    keys: Sequence[tuple[int, int, int]],
+) -> HeadOutput:
+    """``steps`` DDIM steps from the noise ``start`` [B,N,4], no renewal, nodes index aligned; the last step's output.
 
     ``keys`` [B] key the noise of the steps, which only ``eta`` > 0 and hard label states need, and that of Gaussian
-    label states. ``start`` is what the nodes start from, with ANISO_NOISE already scaled. Never guided.
+    label states. ``start`` is what the nodes start from, with ANISO_NOISE already scaled. Never guided. Gradients flow
+    through every step where they are enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
     """
     process = detector.label_process
     hard = isinstance(process, LabelDiffusion) and not detector.settings.label.label_d3pm_use_distribution
@@ -91,10 +106,11 @@ def run_teacher(
     state = _State(start, _first_labels(detector, keys, start.shape[1], start.device))
     for index, (t, s) in enumerate(ddim_times(steps, detector.schedule.timesteps)):
         out = _predict(detector, features, whwh, state, t)
-        noise = _noise(detector, keys, index, start.shape[1], start.device) if noisy else None
-        fuzz = _label_noise(detector, keys, index, start.shape[1], start.device) if noisy else None
-        state = _advance(detector, state, out, whwh, t, s, eta, noise, fuzz)
-    return Trajectory(out.logits[-1], out.boxes[-1])
+        if s >= 0:
+            noise = _noise(detector, keys, index, start.shape[1], start.device) if noisy else None
+            fuzz = _label_noise(detector, keys, index, start.shape[1], start.device) if noisy else None
+            state = _advance(detector, state, out, whwh, t, s, eta, noise, fuzz)
+    return out
 
 
 @dataclass(frozen=True)

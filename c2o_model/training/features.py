@@ -96,7 +96,9 @@ def _size(detector: DiffusionDet, split: CocoSplit) -> int:
 
 def _key(detector: DiffusionDet, split: CocoSplit, code: str) -> str:
     kernels = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {os.environ.get('ONEDNN_MAX_CPU_ISA')}"
-    digest = hashlib.sha256(f"{kernels} {code} {detector.in_features} {split.image_ids} {detector.backbone}".encode())
+    channels = " BGR" if detector.normalise.bgr else ""
+    about = f"{kernels} {code} {detector.in_features} {split.image_ids} {detector.backbone}{channels}"
+    digest = hashlib.sha256(about.encode())
     for name, value in sorted(detector.backbone.state_dict().items()):
         digest.update(name.encode() + value.cpu().numpy().tobytes())
     for tensor in (detector.normalise.mean, detector.normalise.std):

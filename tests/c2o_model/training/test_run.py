@@ -237,7 +237,7 @@ def test_what_does_not_fit_is_said_before_training(
     with pytest.raises(ConfigError, match=r"NUM_CLASSES: 5, but .*set.json has 3 classes; set it to that"):
         run_training(tmp_path, NUM_CLASSES=5)
     key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
-    with pytest.raises(CheckpointError, match=f"{key}: needs a teacher checkpoint"):
+    with pytest.raises(ConfigError, match=f"{key}: needs a teacher checkpoint"):
         run_training(tmp_path, SAMPLER_DISTILL=True)
     with pytest.raises(CheckpointError, match=f"{trained}: a teacher is given, but {key} is off"):
         run_training(tmp_path, None, {"teacher": trained, "teacher_cfg": make_config()})

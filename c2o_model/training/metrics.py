@@ -1,0 +1,53 @@
+"""How well matched nodes do, for the training curve: class accuracy and L1 of the last stage.
+
+Kept on the device and read once a row of the curve, so training never waits for them; they only look at what the
+losses have computed already. Called by the training loop.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from c2o_model.modeling.head import HeadOutput
+from c2o_model.modeling.matcher import Match
+from c2o_model.modeling.targets import TrainingBatch
+
+
+class MatchMetrics:
+    """Means over the iterations of one curve row.
+
+    class_accuracy: share of matched nodes whose most probable class is their object's, in [0, 1].
+    l1: mean over matched nodes of |box - object| summed over the four sides, sides divided by the image size: the box
+    loss without its weight.
+    """
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+        self._iterations = 0
+
+    @torch.no_grad()
+    def add(self, out: HeadOutput, pairs: Match, batch: TrainingBatch) -> None:
+        """Count one iteration: what the head said, its match (stages x images, last stage last), the ground truth."""
+        logits, boxes = out.logits[-1], out.boxes[-1].float()
+        index = pairs.gt_index[-logits.shape[0] :]  # [B,N]
+        matched = index >= 0
+        count = matched.sum().clamp(min=1)
+        if batch.labels.shape[1] == 0:
+            values = torch.zeros(2, dtype=torch.float64, device=logits.device)
+        else:
+            slot = index.clamp(min=0)
+            right = (logits.argmax(-1) == batch.labels.gather(1, slot)) & matched
+            target = batch.boxes.float().gather(1, slot[..., None].expand(-1, -1, 4))
+            apart = ((boxes - target) / batch.whwh[:, None]).abs().sum(-1)
+            values = torch.stack([right.sum().double(), torch.where(matched, apart, 0.0).sum().double()]) / count
+        self._sums = values if self._sums is None else self._sums + values
+        self._iterations += 1
+
+    def row(self) -> dict[str, float]:
+        """The means since the last row, and start anew; {} without an iteration. Waits for the device."""
+        if self._sums is None:
+            return {}
+        accuracy, l1 = (self._sums / self._iterations).tolist()
+        self._sums, self._iterations = None, 0
+        return {"class_accuracy": accuracy, "l1": l1}
