@@ -55,3 +55,14 @@ def test_a_training_learns_resumes_and_is_sampled(
     for run in evaluate(make_config(values, **keys), paths[0], tiny_split, rows, [0]):
         assert len(run.score) and set(run.label.tolist()) <= {0, 1, 2}
         assert ((run.score >= 0) & (run.score <= 1)).all()
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "mask" not in name])
+def test_micro_batches_add_up_to_the_whole_batch(run_training: Any, tmp_path: Path, case: str) -> None:
+    """Weight sums, background weights, drawn classes and label noise are those of the global batch."""
+    values, keys = CASES[case]
+    values = {**values, "SOLVER.MAX_ITER": 4, "SOLVER.BASE_LR": 1e-6}
+    whole = run_training(tmp_path / "whole", values, **keys)
+    parts = run_training(tmp_path / "parts", {**values, "SOLVER.ACCUMULATE_STEPS": 2}, **keys)
+    for name in (n for n in whole[0] if n.startswith("loss") or n == "grad_norm"):
+        assert parts[0][name] == pytest.approx(whole[0][name], rel=2e-3), name
