@@ -216,7 +216,7 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
         )
     if cfg.MODEL.DiffusionDet.SELF_ATTN_IMPL == "flex" and cfg.MODEL.DEVICE == "cpu":
         raise ConfigError(
-            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; train with 'torch' or 'sdpa', or on CUDA"
+            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; use 'torch' or 'sdpa', or CUDA"
         )
     if classes != len(split.class_names):
         raise ConfigError(
