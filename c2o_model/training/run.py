@@ -30,6 +30,7 @@ from c2o_model.determinism import derive_seed
 from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
 from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.graph_parts import attention_kernels
 from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.training.distill import SamplerDistillation
 from c2o_model.training.draws import draw
@@ -73,7 +74,8 @@ def train(
         init: checkpoint to start from (a pretrained backbone, or a detector without the newest modules).
         teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL.
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
-        progress: called about once a second with iteration, total, loss, seconds_per_iteration and eta_s.
+        progress: called about once a second with iteration, total, loss, seconds_per_iteration, eta_s and attention,
+            the kernel that each stage's attention ran.
 
     Returns:
         The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means).
@@ -104,7 +106,7 @@ def train(
             limit = cfg.DATALOADER.FEATURE_CACHE_MB
             code = f"{metadata.get('code_sha256', '')} {cfg.MODEL.FPN.FUSE_TYPE}"
             cache = cached_features(model, usable, limit, feature_dir, code)
-        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
+        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress, model)
         sums: dict[str, float] = {}
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache)
@@ -228,7 +230,8 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
 class _Reporter:
     """Writes ``progress.json`` and calls back, at most once a second."""
 
-    def __init__(self, path: Path, done: int, total: int, progress: Progress) -> None:
+    def __init__(self, path: Path, done: int, total: int, progress: Progress, model: nn.Module) -> None:
+        self.model = model
         self.path, self.first, self.total, self.progress = path, done, total, progress
         self.start = self.last = time.monotonic()
 
@@ -245,6 +248,7 @@ class _Reporter:
             "seconds_per_iteration": pace,
             "eta_s": pace * (self.total - iteration),
             "pid": os.getpid(),
+            "attention": attention_kernels(self.model) if isinstance(self.model, DiffusionDet) else (),
         }
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a display is not worth a training: on a full disk it stands still

@@ -91,15 +91,21 @@ class Job:
                     "Snakemake has no note of it; delete this directory and type the command again"
                 )
 
-    def record(self, part: str, nondeterminism: tuple[str, ...] = ()) -> None:
-        """Write the record, last of all outputs. `part` names the sources of the job (c2o_evidence.code)."""
+    def record(self, part: str, nondeterminism: tuple[str, ...] = (), attention: tuple[str, ...] = ()) -> None:
+        """Write the record, last of all outputs. `part` names the sources of the job (c2o_evidence.code);
+        `attention` the kernels that the stages of a detector ran.
+        """
         made = {name: path for name, path in _files(self._snakemake.output).items() if name != "record"}
         write_record(
             self._snakemake.output.record,
             rule=self._snakemake.rule,
             inputs=_files(self._snakemake.input),
             outputs=made,
-            parameters={**dict(self._snakemake.wildcards.items()), **dict(self._snakemake.params.items())},
+            parameters={
+                **dict(self._snakemake.wildcards.items()),
+                **dict(self._snakemake.params.items()),
+                **({"attention": list(attention)} if attention else {}),
+            },
             lock_sha256=sha256_file(self.lock_file),
             code_sha256=code_digest(self.root, part),
             started=self.started,

@@ -29,6 +29,12 @@ with job(snakemake) as running:
         "code_sha256": recipe.code_sha256,
         **{f"{name}_sha256": read_sidecar(path) for name, path in parents.items()},
     }
+    last = {}
+
+    def progress(now):
+        last.update(now)
+        print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
+
     curve = train(
         config_from_dict(recipe.config),
         seed=recipe.seed,
@@ -39,10 +45,11 @@ with job(snakemake) as running:
         recipe=recipe.digest,
         metadata=metadata,
         teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
-        progress=lambda now: print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True),
+        progress=progress,
         **parents,
     )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, curve, "curve")
-    running.record("train", unsteady)
+    print(f"attention: {', '.join(last['attention']) or 'none'}", flush=True)
+    running.record("train", unsteady, last["attention"])
     running.say(f"loss {curve[-1]['loss']:.3f}")
