@@ -84,7 +84,7 @@ def test_bias_by_scalar_loops(kind: str, schedule: str) -> None:
                         for row, q in zip(w, c, strict=True)
                     ]
                 for h in range(heads):
-                    expected = math.tanh(float(module.scale[h])) * weight[m] * raw[h]
+                    expected = math.tanh(module.scale[h].item()) * weight[m] * raw[h]
                     assert float(found[m, h, i, j]) == pytest.approx(expected, rel=2e-4, abs=2e-5), (m, h, i, j)
 
 
