@@ -248,7 +248,7 @@ class _Reporter:
             "seconds_per_iteration": pace,
             "eta_s": pace * (self.total - iteration),
             "pid": os.getpid(),
-            "attention": attention_kernels(self.model) if isinstance(self.model, DiffusionDet) else (),
+            "attention": list(attention_kernels(self.model)) if isinstance(self.model, DiffusionDet) else [],
         }
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a display is not worth a training: on a full disk it stands still
