@@ -191,8 +191,8 @@ def _check_graph(d: CfgNode) -> None:
         for name, asked in needs_attention.items():
             if asked:
                 raise ConfigError(
-                    f"{prefix}DISABLE_SELF_ATTN: True leaves each node by itself, but {prefix}{name}: {d[name]!r} needs "
-                    "the others; switch one of them off"
+                    f"{prefix}DISABLE_SELF_ATTN: True leaves each node by itself, but {prefix}{name}: {d[name]!r} "
+                    "needs the others; switch one of them off"
                 )
     if d.GEO_FEAT_REL and not d.GEO_FEAT:
         raise ConfigError(f"{prefix}GEO_FEAT_REL: True needs {prefix}GEO_FEAT: True")
@@ -202,7 +202,8 @@ def _check_graph(d: CfgNode) -> None:
         )
     if d.SELF_ATTN_IMPL == "flex" and d.DROPOUT > 0:
         raise ConfigError(
-            f"{prefix}SELF_ATTN_IMPL: 'flex' has no dropout, but {prefix}DROPOUT is {d.DROPOUT:g}; use 'torch' or 'sdpa'"
+            f"{prefix}SELF_ATTN_IMPL: 'flex' has no dropout, but {prefix}DROPOUT is {d.DROPOUT:g}; "
+            "use 'torch' or 'sdpa'"
         )
 
 

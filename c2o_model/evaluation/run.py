@@ -22,6 +22,7 @@ from c2o_model.config import ConfigError, at_test_time, typed_config
 from c2o_model.data.coco import CocoSplit
 from c2o_model.data.inference import inference_batches
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.graph_parts import attention_kernels
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
 from c2o_model.settings import Settings
@@ -76,11 +77,12 @@ def evaluate(
     eval_seeds: Sequence[int],
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    attention: Callable[[tuple[str, ...]], None] = lambda kernels: None,
 ) -> Iterator[RunDetections]:
     """Sample every row with every eval seed on every image of ``split``.
 
     Yields one :class:`RunDetections` per (row, eval seed), rows in order, then seeds in order. ``progress`` is
-    called with images done and images in all.
+    called with images done and images in all, ``attention`` at the end with the kernel that each stage's attention ran.
     """
     classes = cfg.MODEL.DiffusionDet.NUM_CLASSES
     if classes != len(split.class_names):
@@ -106,6 +108,7 @@ def evaluate(
                     found[r, s].append((image_id, replace(detections, boxes=boxes)))
         done += len(ids)
         progress(done, len(split))
+    attention(attention_kernels(detector))
     for (r, s), images in found.items():
         yield _joined(rows[r].exp_id, eval_seeds[s], images)
 

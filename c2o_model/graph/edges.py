@@ -68,7 +68,7 @@ def pair_iou(rows: Tensor, boxes: Tensor) -> Tensor:
 
 
 def relative_geometry(rows: Tensor, boxes: Tensor, image_whwh: Tensor) -> Tensor:
-    """(|dx|/w_i, |dy|/h_i, log w_j/w_i, log h_j/h_i, IoU), [M, R, N, 5] (Relation Networks, arXiv 1711.11575, eq. 5)."""
+    """(|dx|/w_i, |dy|/h_i, log w_j/w_i, log h_j/h_i, IoU), [M, R, N, 5] (as Relation Networks, arXiv 1711.11575)."""
     own, other = sides(rows, image_whwh)[:, :, None], sides(boxes, image_whwh)[:, None]
     shift = (centres(boxes)[:, None] - centres(rows)[:, :, None]).abs() / own
     return torch.cat([shift, (other / own).log(), pair_iou(rows, boxes)[..., None]], dim=-1)

@@ -45,10 +45,12 @@ def content(directory: Path) -> tuple[bytes, bytes]:
     return path.read_bytes(), path.with_name("m.safetensors.sha256").read_bytes()
 
 
+GRAPH = {"GEO_BIAS_TYPE": "mlp", "GEO_BIAS_TOPK": 3, "GRAPH_TOPO_LOSS": True, "GEO_FEAT": True, "GEO_FEAT_REL": True}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "ema, hybrid, dropout": (EMA, {**HYBRID, "DROPOUT": 0.1}),
     "batch norm, augmented": ({"MODEL.RESNETS.NORM": "BN", "INPUT.BRIGHTNESS": 20, "INPUT.SHIFT": 3}, {}),
+    "graph": ({}, GRAPH),
     "distillation": ({**EMA, **FROZEN}, {"SAMPLER_DISTILL": True, "SAMPLER_DISTILL_TEACHER_SAMPLE_STEP": 2,
                                          "SAMPLER_DISTILL_TEACHER_ETA": 1.0}),
 }  # fmt: skip
@@ -196,6 +198,16 @@ def test_a_detector_starts_from_one_without_the_new_modules(run_training: Any, t
         run_training(tmp_path / "back", None, {"init": tmp_path / "m.safetensors"})
 
 
+def test_a_plain_detector_is_fine_tuned_with_the_graph(run_training: Any, trained: Path, tmp_path: Path) -> None:
+    curve = run_training(tmp_path, {**FROZEN, "SOLVER.MAX_ITER": 20}, {"init": trained}, **GRAPH)
+    assert curve[-1]["loss_topo"] > 0
+    before, after = read_checkpoint(trained)[0], read_checkpoint(tmp_path / "m.safetensors")[0]
+    new = {k.removeprefix("head.") for k in after.keys() - before.keys()}
+    assert {k.split(".")[0] for k in new} == {"geo_bias", "geo_feat"}
+    for name in ("geo_bias.net.out.weight", "geo_feat.rel_mlp.2.weight"):  # began at zero
+        assert name in new and after[f"head.{name}"].abs().max() > 0
+
+
 def test_the_average_is_what_is_published(run_training: Any, tmp_path: Path) -> None:
     run_training(tmp_path / "plain", {"SOLVER.MAX_ITER": 20})
     run_training(tmp_path / "now", {**EMA, "MODEL_EMA.DECAY": 0.0, "MODEL_EMA.RAMP": 0, "SOLVER.MAX_ITER": 20})
@@ -224,6 +236,7 @@ def test_progress_is_reported(run_training: Any, tmp_path: Path) -> None:
     run_training(tmp_path, {"SOLVER.MAX_ITER": 20}, {"progress": seen.append})
     last = json.loads((tmp_path / "state" / "progress.json").read_text())
     assert seen[-1] == last and last["iteration"] == last["total"] == 20 and last["eta_s"] == 0
+    assert last["attention"] == ["torch", "torch"]  # what each stage ran
     assert last["pid"] == os.getpid() and last["loss"] > 0 and last["seconds_per_iteration"] > 0
 
 
@@ -236,6 +249,8 @@ def test_what_does_not_fit_is_said_before_training(
         run_training(tmp_path, {"SOLVER.CHECKPOINT_PERIOD": 30})
     with pytest.raises(ConfigError, match=r"NUM_CLASSES: 5, but .*set.json has 3 classes; set it to that"):
         run_training(tmp_path, NUM_CLASSES=5)
+    with pytest.raises(ConfigError, match="SELF_ATTN_IMPL: 'flex' has no backward on a CPU; use 'torch' or 'sdpa'"):
+        run_training(tmp_path, SELF_ATTN_IMPL="flex")
     key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
     with pytest.raises(ConfigError, match=f"{key}: needs a teacher checkpoint"):
         run_training(tmp_path, SAMPLER_DISTILL=True)
