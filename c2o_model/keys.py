@@ -1,6 +1,7 @@
 """The table of C2O's configuration keys: one line a key, with default, range and what is built of it.
 
-``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. Names are
+``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. ``only``
+holds the one value of a key that C2O has no other meaning for; any other is a ConfigError. Names are
 those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
 Read by :mod:`c2o_model.config`; the typed counterparts are in :mod:`c2o_model.settings`.
 """
@@ -24,6 +25,7 @@ class Key:
     low: float | None = None
     high: float | None = None
     built: tuple[Any, ...] | None = None
+    only: tuple[Any] | None = None
 
 
 _BASELINE = (
@@ -37,15 +39,15 @@ _BASELINE = (
     Key(D + "NUM_CLS", 1, low=0),
     Key(D + "NUM_REG", 3, low=0),
     Key(D + "NUM_HEADS", 6, low=1),
-    Key(D + "NUM_DYNAMIC", 2, built=(2,)),
+    Key(D + "NUM_DYNAMIC", 2, only=(2,)),
     Key(D + "DIM_DYNAMIC", 64, low=1),
     Key(D + "CLASS_WEIGHT", 2.0, low=0.0),
     Key(D + "GIOU_WEIGHT", 2.0, low=0.0),
     Key(D + "L1_WEIGHT", 5.0, low=0.0),
     Key(D + "DEEP_SUPERVISION", True),
-    Key(D + "USE_FOCAL", True, built=(True,)),
-    Key(D + "USE_FED_LOSS", False, built=OFF),
-    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0, built=(0.1,)),  # softmax loss only, which USE_FOCAL replaces
+    Key(D + "USE_FOCAL", True, only=(True,)),
+    Key(D + "USE_FED_LOSS", False, only=OFF),
+    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0, only=(0.1,)),  # softmax loss only, which USE_FOCAL replaces
     Key(D + "ALPHA", 0.25, low=0.0, high=1.0),
     Key(D + "GAMMA", 2.0, low=0.0),
     Key(D + "PRIOR_PROB", 0.01, low=1e-6, high=0.999999),
@@ -187,13 +189,13 @@ _REST = (
 # Detectron2's own keys of which only one value has an effect here: another one is refused, not ignored.
 _DETECTRON2 = (
     Key("SOLVER.AMP.ENABLED", False),
-    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", built=("full_model",)),
+    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", only=("full_model",)),
     Key("INPUT.FORMAT", "RGB", built=("RGB",)),
-    Key("INPUT.CROP.ENABLED", False, built=OFF),
-    Key("TEST.AUG.ENABLED", False, built=OFF),
-    Key("MODEL.MASK_ON", False, built=OFF),
-    Key("MODEL.KEYPOINT_ON", False, built=OFF),
-    Key("MODEL.LOAD_PROPOSALS", False, built=OFF),
+    Key("INPUT.CROP.ENABLED", False, only=OFF),
+    Key("TEST.AUG.ENABLED", False, only=OFF),
+    Key("MODEL.MASK_ON", False, only=OFF),
+    Key("MODEL.KEYPOINT_ON", False, only=OFF),
+    Key("MODEL.LOAD_PROPOSALS", False, only=OFF),
 )
 
 KEYS: tuple[Key, ...] = _BASELINE + _SAMPLER + _LABELS + _GRAPH + _QUALITY + _DISTILL + _REST + _DETECTRON2
