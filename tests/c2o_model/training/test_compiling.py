@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor import compile_fx
 
 from c2o_model.checkpoint import read_checkpoint
 from c2o_model.config import ConfigError
@@ -28,13 +29,13 @@ def test_compiled_training_falls_as_the_plain_one_and_resumes_with_the_same_bits
 ) -> None:
     """One test, since compiling takes a minute; the graphs are then shared by the runs of this process."""
     compiled: list[str] = []
-    real = torch._inductor.compile_fx.compile_fx
+    real = compile_fx.compile_fx
 
     def counted(*args: Any, **keys: Any) -> Any:
         compiled.append("graph")
         return real(*args, **keys)
 
-    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", counted)
+    monkeypatch.setattr(compile_fx, "compile_fx", counted)
     monkeypatch.setattr(module, "CURVE_PERIOD", 5)
     plain = run_training(tmp_path / "plain", {**COMPILE, "SOLVER.TORCH_COMPILE": False, "SOLVER.MAX_ITER": 40})
     assert not compiled
