@@ -119,6 +119,8 @@ def check(cfg: CfgNode) -> None:
             raise ConfigError(f"{key.name}: {value!r} is below the smallest allowed value {key.low}")
         if key.high is not None and not value <= key.high:
             raise ConfigError(f"{key.name}: {value!r} is above the largest allowed value {key.high}")
+        if key.only is not None and value not in key.only:
+            raise ConfigError(f"{key.name}: {value!r} has no effect in C2O; leave it at {key.only[0]!r}")
         if key.built is not None and value not in key.built:
             raise NotImplementedError(
                 f"{key.name}: {value!r} asks for a feature that is not built yet; leave it at {key.built[0]!r}"
@@ -154,6 +156,16 @@ def _check_combinations(cfg: CfgNode) -> None:
             f"{cfg.SOLVER.IMS_PER_BATCH}; 0 means the whole batch"
         )
     _check_distillation(cfg)
+    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATE_STEPS:
+        raise ConfigError(
+            f"SOLVER.ACCUMULATE_STEPS: {cfg.SOLVER.ACCUMULATE_STEPS} does not divide SOLVER.IMS_PER_BATCH "
+            f"{cfg.SOLVER.IMS_PER_BATCH}, the global batch"
+        )
+    if cfg.SOLVER.TORCH_COMPILE and cfg.MODEL.META_ARCHITECTURE != "DiffusionDet":
+        raise ConfigError(
+            "SOLVER.TORCH_COMPILE: True compiles the head of MODEL.META_ARCHITECTURE DiffusionDet; "
+            f"{cfg.MODEL.META_ARCHITECTURE} has none"
+        )
     if d.SAMPLE_STEP > d.DIFFUSION_TIMESTEPS:
         raise ConfigError(
             f"MODEL.DiffusionDet.SAMPLE_STEP: {d.SAMPLE_STEP} exceeds DIFFUSION_TIMESTEPS {d.DIFFUSION_TIMESTEPS}"

@@ -1,6 +1,7 @@
 """The table of C2O's configuration keys: one line a key, with default, range and what is built of it.
 
-``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. Names are
+``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. ``only``
+holds the one value of a key that C2O has no other meaning for; any other is a ConfigError. Names are
 those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
 Read by :mod:`c2o_model.config`; the typed counterparts are in :mod:`c2o_model.settings`.
 """
@@ -24,6 +25,7 @@ class Key:
     low: float | None = None
     high: float | None = None
     built: tuple[Any, ...] | None = None
+    only: tuple[Any] | None = None
 
 
 _BASELINE = (
@@ -191,7 +193,7 @@ _REST = (
 # Detectron2's own keys of which only one value has an effect here: another one is refused, not ignored.
 _DETECTRON2 = (
     Key("SOLVER.AMP.ENABLED", False),
-    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", built=("full_model",)),
+    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", only=("full_model",)),
     Key("INPUT.FORMAT", "RGB", choices=("RGB", "BGR")),
     Key("INPUT.RANDOM_FLIP", "horizontal", choices=("none", "horizontal")),
     Key("INPUT.MIN_SIZE_TRAIN", (0,)),  # 0: images keep their size (Detectron2's own default is 800)
@@ -202,10 +204,10 @@ _DETECTRON2 = (
     Key("INPUT.CROP.ENABLED", False),  # half of the images are cut to a window of CROP.SIZE px before they are resized
     Key("INPUT.CROP.TYPE", "absolute_range", choices=("absolute_range",)),
     Key("INPUT.CROP.SIZE", [384, 600]),
-    Key("TEST.AUG.ENABLED", False, built=OFF),
-    Key("MODEL.MASK_ON", False, built=OFF),
-    Key("MODEL.KEYPOINT_ON", False, built=OFF),
-    Key("MODEL.LOAD_PROPOSALS", False, built=OFF),
+    Key("TEST.AUG.ENABLED", False, only=OFF),
+    Key("MODEL.MASK_ON", False, only=OFF),
+    Key("MODEL.KEYPOINT_ON", False, only=OFF),
+    Key("MODEL.LOAD_PROPOSALS", False, only=OFF),
 )
 
 KEYS: tuple[Key, ...] = _BASELINE + _SAMPLER + _LABELS + _GRAPH + _QUALITY + _DISTILL + _REST + _DETECTRON2

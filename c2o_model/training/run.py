@@ -157,7 +157,7 @@ def train(
             if split_step is None:
                 total.backward()
             norm = clip_gradients(cfg, optimizer)
-            rate = scheduler.get_last_lr()[0]
+            rate = optimizer.param_groups[0]["lr"]  # the scheduler forgets its last rate in a saved state
             optimizer.step()
             scheduler.step()
             if average is not None:

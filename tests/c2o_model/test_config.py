@@ -120,6 +120,19 @@ def test_what_is_not_built_is_refused_by_name(key: Key) -> None:
     assert str(caught.value).startswith(f"{key.name}: {value!r} asks for a feature that is not built yet")
 
 
+ONLY = [k for k in KEYS if k.only is not None]
+
+
+@pytest.mark.parametrize("key", ONLY, ids=[key.name for key in ONLY])
+def test_a_key_with_one_meaning_is_refused_at_another_value(key: Key) -> None:
+    assert key.only == (key.default,) and key.built is None
+    value = other_value(key)
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({key.name: value})
+    assert str(caught.value) == f"{key.name}: {value!r} has no effect in C2O; leave it at {key.default!r}"
+
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
