@@ -44,7 +44,8 @@ WINDOW = 7
 class Swin(Backbone):
     """[B,3,H,W] -> {"swin{i}": [B, width * 2^i, H / 2^(i+2), W / 2^(i+2)]}, each through its own LayerNorm.
 
-    Any H and W: maps are padded inside to whole windows and, before merging, to even sides (sizes round up).
+    H and W are multiples of 4 (the detector pads images to 32). Maps are padded inside to whole windows. Where a map is no
+    larger than one window (images up to 224 px a side), torchvision does not shift it; the original code did.
 
     Args:
         size: which of :data:`SIZES`.
