@@ -131,7 +131,8 @@ def coco_metrics(
         class_names: category names in label order; default: the file's categories by ascending id.
 
     Returns:
-        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order (then AP_voc07, see voc07.py). AP is the mean over classes that
+        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order (and, see voc07.py, AP_voc07). AP is the
+        mean over classes that
         have ground truth (not marked crowd); at most 100 detections an image and class count.
 
     Raises:

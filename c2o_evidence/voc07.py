@@ -1,9 +1,9 @@
 """AP as PASCAL VOC 2007 defines it: IoU above 0.5, 11 recall points, mean over classes.
 
 A detection, best score first, takes the ground-truth box of its class and image that it overlaps most. Above 0.5 it
-is true if that box is free, false if it is taken, and does not count if the box is marked ``difficult``; otherwise it is
-false. AP is the mean over recalls r = 0, 0.1, ... 1 of the best precision at recall >= r. Recall counts boxes that are
-not difficult. Boxes are real-valued: unlike the development kit, no pixel is added to widths and heights.
+is true if that box is free, false if it is taken, and does not count if the box is marked ``difficult``; otherwise it
+is false. AP is the mean over recalls r = 0, 0.1, ... 1 of the best precision at recall >= r. Recall counts boxes that
+are not difficult. Boxes are real-valued: unlike the development kit, no pixel is added to widths and heights.
 Source: Everingham et al., IJCV 88 (2010), section 4.2 and eq. 1-2.
 """
 

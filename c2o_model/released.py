@@ -1,7 +1,8 @@
 """Names of released DiffusionDet files, turned into ours.
 
 ResNet detectors have the same names on both sides. Swin is torchvision's here, whose layers are called otherwise:
-docs/released-checkpoints.md lists every parameter, and a test keeps that table true. Called by :mod:`c2o_model.checkpoint`.
+docs/released-checkpoints.md lists every parameter, and a test keeps that table true.
+Called by :mod:`c2o_model.checkpoint`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,13 @@ class SameConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, kernel: int, stride: int = 1, depthwise: bool = False, active: bool = True
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        depthwise: bool = False,
+        active: bool = True,
     ) -> None:
         super().__init__()
         groups = in_channels if depthwise else 1
@@ -190,8 +196,8 @@ def package_weights() -> dict[str, Tensor]:
 def build_efficientnet_lite0_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     """EfficientNet-Lite0 under an FPN on ``MODEL.FPN.IN_FEATURES`` (of res2 … res5).
 
-    ``MODEL.EFFICIENTNET_LITE0.WEIGHTS``: ``package``, or "" for random weights. Its batch norms are frozen, and its first
-    ``MODEL.BACKBONE.FREEZE_AT`` stages.
+    ``MODEL.EFFICIENTNET_LITE0.WEIGHTS``: ``package``, or "" for random weights. Its batch norms are frozen, and its
+    first ``MODEL.BACKBONE.FREEZE_AT`` stages.
     """
     names = list(cfg.MODEL.FPN.IN_FEATURES)
     if not names or [name for name in TAPS if name in names] != names:

@@ -17,7 +17,15 @@ def document(objects: list[tuple[int, int, list[float], int]], names: tuple[str,
         "images": [{"id": i, "file_name": f"{i}.png", "width": 100, "height": 100} for i in (1, 2)],
         "categories": [{"id": k + 1, "name": name} for k, name in enumerate(names)],
         "annotations": [
-            {"id": n, "image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0, "difficult": d}
+            {
+                "id": n,
+                "image_id": i,
+                "category_id": c,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+                "difficult": d,
+            }
             for n, (i, c, box, d) in enumerate(objects, 1)
         ],
     }

@@ -57,7 +57,9 @@ def head() -> Shapes:
         found |= linear(f"{at}.block_time_mlp.1", 512, 1024)
         for module, count in (("cls_module", 1), ("reg_module", 3)):  # Linear without bias, LayerNorm, ReLU
             for k in range(count):
-                found |= linear(f"{at}.{module}.{3 * k}", 256, 256, bias=False) | norm(f"{at}.{module}.{3 * k + 1}", 256)
+                found |= linear(f"{at}.{module}.{3 * k}", 256, 256, bias=False) | norm(
+                    f"{at}.{module}.{3 * k + 1}", 256
+                )
         found |= linear(f"{at}.class_logits", 80, 256) | linear(f"{at}.bboxes_delta", 4, 256)
     return found
 
@@ -194,7 +196,9 @@ def plain_swin(x: Tensor, state: dict[str, Tensor], size: SwinSize) -> list[Tens
                 tokens = attend(padded[window].reshape(49, c), region[window].reshape(49), f"{name}.attn", heads)
                 out[window] = tokens.view(7, 7, c)
         value = value + out.roll((shift, shift), (0, 1))[:height, :width]
-        hidden = F.gelu(F.linear(ln(value, f"{name}.norm2"), state[f"{name}.mlp.fc1.weight"], state[f"{name}.mlp.fc1.bias"]))
+        hidden = F.gelu(
+            F.linear(ln(value, f"{name}.norm2"), state[f"{name}.mlp.fc1.weight"], state[f"{name}.mlp.fc1.bias"])
+        )
         return value + F.linear(hidden, state[f"{name}.mlp.fc2.weight"], state[f"{name}.mlp.fc2.bias"])
 
     patches = F.conv2d(x, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], stride=4)[0]
@@ -226,7 +230,9 @@ def document() -> str:
         total = sum(lines.values())
         text += f"\n## {which} (`configs/models/coco/{CONFIGS[which]}.yaml`, {total} tensors)\n\n"
         text += "| released file | shape | here | tensors |\n|---|---|---|---:|\n"
-        text += "".join(f"| `{a}` | {b} | {c if c == 'the same' else f'`{c}`'} | {n} |\n" for (a, b, c), n in lines.items())
+        text += "".join(
+            f"| `{a}` | {b} | {c if c == 'the same' else f'`{c}`'} | {n} |\n" for (a, b, c), n in lines.items()
+        )
     return text
 
 
@@ -238,11 +244,11 @@ def general(name: str) -> str:
 
 INTRO = """# Released DiffusionDet checkpoints
 
-A `.pth` file of the DiffusionDet release loads by name, with `weights_only=True` (nothing in it is executed). It may be
-the bare state dict or have Detectron2's wrapper `{"model": …}`. The diffusion buffers in it (`betas`, `alphas_cumprod`, …)
-are accepted and left out: they follow from the schedule. ResNet files keep their names; the names of Swin are turned
-into torchvision's (`c2o_model/released.py`). Any other tensor that is missing, unexpected or of another shape is an error
-that names it.
+A `.pth` file of the DiffusionDet release loads by name, with `weights_only=True` (nothing in it is executed). It may
+be the bare state dict or have Detectron2's wrapper `{"model": …}`. The diffusion buffers in it (`betas`,
+`alphas_cumprod`, …) are accepted and left out: they follow from the schedule. ResNet files keep their names; the names
+of Swin are turned into torchvision's (`c2o_model/released.py`). Any other tensor that is missing, unexpected or of
+another shape is an error that names it.
 
     python -m c2o_model.train_net --config-file configs/models/coco/diffusiondet_r50.yaml --eval-only \\
         MODEL.WEIGHTS /path/to/diffdet_coco_res50.pth MODEL.DiffusionDet.SAMPLER_COMPAT diffusiondet

@@ -117,7 +117,9 @@ def test_a_missing_package_or_another_file_is_named(make_config: Any, monkeypatc
         build_backbone(make_config(VALUES))
     (tmp_path / "w.pth").write_bytes(b"other")
     monkeypatch.setattr(efficientnet, "package_file", lambda: tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=f"^{re.escape(str(tmp_path / 'w.pth'))}: sha256 is [0-9a-f]{{64}}, expected"):
+    with pytest.raises(
+        CheckpointError, match=f"^{re.escape(str(tmp_path / 'w.pth'))}: sha256 is [0-9a-f]{{64}}, expected"
+    ):
         package_weights()
     with pytest.raises(CheckpointError, match="is not EfficientNet-Lite0"):
         EfficientNetLite0().load_package({"_conv_stem.weight": torch.zeros(32, 3, 3, 3)})

@@ -1,4 +1,4 @@
-"""Swin-FPN: maps, checkpointing, errors; that it trains in our detector. Its numbers: tests/c2o_model/test_released.py."""
+"""Swin-FPN: maps, checkpointing, errors; that it trains in our detector. Its numbers: test_released.py."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_checkpointing_changes_no_value_and_no_gradient() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_it_trains_in_the_detector(make_config: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_trains_in_the_detector(
+    make_config: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(module.SIZES, "T", SMALL)
     model = build_model(make_config({**VALUES, "MODEL.SWIN.SIZE": "T"})).train()
     loss = sum(model(tiny_batch, draw(0, 0, 4, 8, tiny_batch.mask.shape[1], 1000)).values())
