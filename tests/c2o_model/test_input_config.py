@@ -40,7 +40,7 @@ def test_every_model_configuration_of_the_repository_is_valid(path: Path) -> Non
     cfg = load_config(path)
     if path.parent.name == "coco":
         assert cfg.MODEL.DiffusionDet.NUM_PROPOSALS == 500 and cfg.INPUT.MIN_SIZE_TEST == 800 and cfg.INPUT.CROP.ENABLED
-        assert cfg.INPUT.MIN_SIZE_TRAIN == tuple(range(480, 801, 32))
+        assert tuple(range(480, 801, 32)) == cfg.INPUT.MIN_SIZE_TRAIN
     if path.parent.name == "repro10k":
         assert (cfg.MODEL.DiffusionDet.NUM_CLASSES, cfg.MODEL.DiffusionDet.NUM_PROPOSALS) == (3, 300)
     if path.parent.name == "digits":
