@@ -179,10 +179,13 @@ def _check_input(cfg: CfgNode) -> None:
         raise ConfigError(f"INPUT.MIN_SIZE_TRAIN: {sizes} are no sizes in pixels; (0,) alone means no resizing")
     if (cfg.INPUT.MIN_SIZE_TEST == 0) != (sizes == (0,)):
         raise ConfigError(
-            f"INPUT.MIN_SIZE_TEST: {cfg.INPUT.MIN_SIZE_TEST} with INPUT.MIN_SIZE_TRAIN {sizes}: resize in both or in neither (Detectron2 tests at 800)"
+            f"INPUT.MIN_SIZE_TEST: {cfg.INPUT.MIN_SIZE_TEST} with INPUT.MIN_SIZE_TRAIN {sizes}: resize in both or in "
+            "neither (Detectron2 tests at 800)"
         )
     if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
-        raise ConfigError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING: 'range' needs two sizes in INPUT.MIN_SIZE_TRAIN, not {sizes}")
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TRAIN_SAMPLING: 'range' needs two sizes in INPUT.MIN_SIZE_TRAIN, not {sizes}"
+        )
     if cfg.INPUT.CROP.ENABLED and sizes == (0,):
         raise ConfigError("INPUT.CROP.ENABLED: True needs INPUT.MIN_SIZE_TRAIN: crops are resized to it")
     if len(crop) != 2 or not all(type(side) is int for side in crop) or not 1 <= crop[0] <= crop[1]:

@@ -179,6 +179,7 @@ _REST = (
     Key("MODEL.SWIN.USE_CHECKPOINT", False),
     Key("MODEL.SWIN.OUT_FEATURES", (0, 1, 2, 3)),
     Key("MODEL.EFFICIENTNET_LITE0.WEIGHTS", "package", choices=("package", "")),
+    Key("MODEL.BACKBONE.FREEZE_AT", 2, low=0, high=5),
     Key("MODEL.SMALL_RESNET.CHANNELS", [32, 64, 128]),
     Key("MODEL.SMALL_RESNET.BLOCKS", [1, 1, 1]),
     Key("MODEL.SMALL_RESNET.STEM_CHANNELS", 16, low=1),

@@ -266,9 +266,7 @@ def _augment(cfg: CfgNode) -> Augmentation:
     flip = i.RANDOM_FLIP == "horizontal"
     return Augmentation(
         Augment(brightness=i.BRIGHTNESS, contrast=i.CONTRAST, shift=i.SHIFT, flip=flip),
-        training_resize(
-            i.MIN_SIZE_TRAIN, i.MAX_SIZE_TRAIN, i.MIN_SIZE_TRAIN_SAMPLING, i.CROP.ENABLED, i.CROP.SIZE
-        ),
+        training_resize(i.MIN_SIZE_TRAIN, i.MAX_SIZE_TRAIN, i.MIN_SIZE_TRAIN_SAMPLING, i.CROP.ENABLED, i.CROP.SIZE),
     )
 
 
