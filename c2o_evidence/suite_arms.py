@@ -33,7 +33,9 @@ def arm_faults(document: Mapping[str, Any]) -> list[Fault]:
             what = f"is of the training, but experiment {other!r} is trained elsewhere; remove one of them"
             faults.append(Fault((*where, own[0]), what))
         if other is None and name in known:
-            faults.append(Fault(where, f"{name!r} is an experiment already; write `experiment: {name}` or another name"))
+            faults.append(
+                Fault(where, f"{name!r} is an experiment already; write `experiment: {name}` or another name")
+            )
         if other is None and "model" not in arm and "model" not in arms:
             faults.append(Fault((*where, "model"), "is missing; add it here or to arms"))
         if name == arms["control"] and "claim" in arm:
