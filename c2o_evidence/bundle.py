@@ -63,7 +63,9 @@ def bundle_files(suite: Suite) -> list[str]:
 def _sources(suite: Suite, results_dir: Path, data_dir: Path | None, lock: Path) -> Iterator[tuple[str, Path]]:
     for path in result_files(suite):
         yield path, results_dir / path
-    for name in data_files(suite) if data_dir is not None else ():
+    for name in data_files(suite):
+        if data_dir is None:
+            raise EvidenceError(f"data/{name}: the suite {suite.name} has rows, but no data set is given")
         yield f"data/{name}", data_dir / name
     yield "environment/lock.txt", lock
 

@@ -25,7 +25,7 @@ def arm_faults(document: Mapping[str, Any]) -> list[Fault]:
         faults.append(Fault(("arms", "control"), f"{arms['control']!r} is not an arm; {hint}"))
     for name, arm in arms["each"].items():
         where = ("arms", "each", name)
-        other = arm.get("experiment")
+        other = _existing(arms, arm)
         if other is not None and other not in known:
             hint = did_you_mean(other, known)
             faults.append(Fault((*where, "experiment"), f"{other!r} is not an experiment of this suite; {hint}"))
@@ -33,7 +33,9 @@ def arm_faults(document: Mapping[str, Any]) -> list[Fault]:
             what = f"is of the training, but experiment {other!r} is trained elsewhere; remove one of them"
             faults.append(Fault((*where, own[0]), what))
         if other is None and name in known:
-            faults.append(Fault(where, f"{name!r} is an experiment already; write `experiment: {name}` or another name"))
+            faults.append(
+                Fault(where, f"{name!r} is an experiment already; write `experiment: {name}` or another name")
+            )
         if other is None and "model" not in arm and "model" not in arms:
             faults.append(Fault((*where, "model"), "is missing; add it here or to arms"))
         if name == arms["control"] and "claim" in arm:
@@ -48,10 +50,10 @@ def expand_arms(document: dict[str, Any]) -> dict[str, Any]:
     experiments = dict(document.get("experiments") or {})
     rows, comparisons = list(document.get("rows") or ()), list(document.get("comparisons") or ())
     for name, arm in arms["each"].items():
-        if "experiment" not in arm:
+        if _existing(arms, arm) is None:
             experiments[name] = _experiment(arms, arm)
         for steps in arms.get("sample_steps", [1]):
-            rows.append(_row(name, arm, steps))
+            rows.append(_row(name, arms, arm, steps))
             if name != arms["control"]:
                 pair = {"a": f"{name}_{steps}", "b": f"{arms['control']}_{steps}"}
                 comparisons.append(pair | ({"claim": arm["claim"]} if "claim" in arm else {}))
@@ -64,7 +66,14 @@ def _experiment(arms: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, An
     return {key: value for key, value in spec.items() if value is not None} | ({"opts": opts} if opts else {})
 
 
-def _row(name: str, arm: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    row = {"exp_id": f"{name}_{steps}", "experiment": arm.get("experiment", name), "sample_step": steps}
-    label = f"{arm.get('label', name)}, {steps} step{'s' if steps > 1 else ''}"
-    return row | {"label": label} | ({"opts": dict(arm["test_opts"])} if "test_opts" in arm else {})
+def _existing(arms: Mapping[str, Any], arm: Mapping[str, Any]) -> str | None:
+    """The experiment that an arm only samples in another way, if it has no training of its own."""
+    name: str | None = arm.get("experiment", arms.get("experiment"))
+    return name
+
+
+def _row(name: str, arms: Mapping[str, Any], arm: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    row = {"exp_id": f"{name}_{steps}", "experiment": _existing(arms, arm) or name, "sample_step": steps}
+    row["label"] = f"{arm.get('label', name)}, {steps} step{'s' if steps > 1 else ''}"
+    opts = {**arms.get("test_opts", {}), **arm.get("test_opts", {})}
+    return row | ({"opts": opts} if opts else {})
