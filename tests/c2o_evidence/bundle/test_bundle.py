@@ -11,7 +11,7 @@ import pytest
 
 from c2o_evidence.bundle import bundle_files, stage_bundle
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.figures import build_figures, write_figures
+from c2o_evidence.figures import build_figures, match_curves, write_figures
 from c2o_evidence.report import inline_svg, render_report
 from c2o_evidence.suite import load_suite
 from c2o_evidence.tables import write_tables
