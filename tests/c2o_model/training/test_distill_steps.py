@@ -177,9 +177,7 @@ def test_combinations_that_cannot_be_name_their_key(make_config: Any) -> None:
     for switch in ("SAMPLER_DISTILL", "CONSISTENCY_DISTILL"):
         with pytest.raises(ConfigError, match=f"{switch}: True needs MODEL.META_ARCHITECTURE: DiffusionDet, not C2O"):
             make_config({"MODEL.META_ARCHITECTURE": "C2OBackbonePretrainer"}, **{switch: True})
-    with pytest.raises(
-        ConfigError, match="CONSISTENCY_DISTILL: True with BOX_WEIGHT 0 and CLS_WEIGHT 0 distils nothing"
-    ):
+    with pytest.raises(ConfigError, match="CONSISTENCY_DISTILL: True with BOX_WEIGHT 0 and CLS_WEIGHT 0 distils"):
         make_config(CONSISTENCY_DISTILL=True, CONSISTENCY_DISTILL_BOX_WEIGHT=0.0, CONSISTENCY_DISTILL_CLS_WEIGHT=0.0)
 
 
