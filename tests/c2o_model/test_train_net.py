@@ -83,6 +83,29 @@ def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_pat
     assert train_net.main(student) == 0
     row = json.loads((tmp_path / "student" / "metrics.json").read_text())
     assert row["loss_distill_bbox"] > 0
+    student = [*setup, "OUTPUT_DIR", str(tmp_path / "consistent"), "MODEL.DiffusionDet.CONSISTENCY_DISTILL", "True",
+               "MODEL.DiffusionDet.CONSISTENCY_DISTILL_TEACHER_WEIGHTS", str(teacher)]  # fmt: skip
+    assert train_net.main(student) == 0
+    row = json.loads((tmp_path / "consistent" / "metrics.json").read_text())
+    assert row["loss_consistency_bbox"] > 0 and row["loss_consistency_ce"] > 0
+
+
+@pytest.mark.parametrize("switch", ["SAMPLER_DISTILL", "CONSISTENCY_DISTILL"])
+def test_a_teacher_that_is_missing_is_named(
+    setup: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], switch: str
+) -> None:
+    key = f"MODEL.DiffusionDet.{switch}"
+    on = [*setup, key, "True"]
+    alone = tmp_path / "alone.safetensors"
+    for weights, message in (
+        ([], f"error: {key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)"),
+        ([alone], f"error: {key}_TEACHER_WEIGHTS: {alone}: no config.yaml beside it; put the teacher's configuration"),
+    ):
+        assert train_net.main([*on, *[w for path in weights for w in (f"{key}_TEACHER_WEIGHTS", str(path))]]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(message)
+    (tmp_path / "config.yaml").write_text((tmp_path / "tiny.yaml").read_text())
+    assert train_net.main([*on, f"{key}_TEACHER_WEIGHTS", str(alone)]) == 2
+    assert f"{alone}: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
