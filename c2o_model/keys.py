@@ -1,8 +1,7 @@
-"""The table of C2O's configuration keys: one line a key, with default, range and what is built of it.
+"""The table of C2O's configuration keys: one line a key, with default and range.
 
-``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. ``only``
-holds the one value of a key that C2O has no other meaning for; any other is a ConfigError. Names are
-those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
+``only`` holds the one value of a Detectron2 key that has no other meaning here; another one is refused, not ignored.
+Names are those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
 Read by :mod:`c2o_model.config`; the typed counterparts are in :mod:`c2o_model.settings`.
 """
 
@@ -15,16 +14,19 @@ D = "MODEL.DiffusionDet."
 OFF = (False,)
 
 
+class ConfigError(ValueError):
+    """A configuration that cannot be used. The message names the key, its value and what to do."""
+
+
 @dataclass(frozen=True)
 class Key:
-    """One configuration key: dotted name, default, allowed choices or closed range, and the values that are built."""
+    """One configuration key: dotted name, default, choices or closed range, or the only value with a meaning."""
 
     name: str
     default: Any
     choices: tuple[Any, ...] = ()
     low: float | None = None
     high: float | None = None
-    built: tuple[Any, ...] | None = None
     only: tuple[Any] | None = None
 
 

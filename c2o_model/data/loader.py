@@ -112,14 +112,11 @@ class SeededBatches:
         return make_batch([self.split.image_ids[index] for index in indices], samples)
 
 
-def image_batches(split: CocoSplit, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """The images of `split` in order, unchanged, decoded as they come; the last batch may be smaller.
-
-    Of several processes each takes every `world_size`-th of the same batches, from `rank` on.
-    """
+def image_batches(split: CocoSplit, batch_size: int) -> Iterator[Batch]:
+    """The images of `split` in order, unchanged, decoded as they come; the last batch may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size} is not positive")
     store = ImageStore(split, cache_mb=0)
-    for start in range(rank * batch_size, len(split), world_size * batch_size):
+    for start in range(0, len(split), batch_size):
         indices = range(start, min(start + batch_size, len(split)))
         yield make_batch([split.image_ids[i] for i in indices], [_sample(store, i) for i in indices])

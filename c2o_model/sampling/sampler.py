@@ -98,7 +98,7 @@ def run_aligned(
 
     ``keys`` [B] key the noise of the steps, which only ``eta`` > 0 and hard label states need, and that of Gaussian
     label states. ``start`` is what the nodes start from, with ANISO_NOISE already scaled. Never guided. Gradients flow
-    through every step where they are enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
+    through every step where enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
     """
     process = detector.label_process
     hard = isinstance(process, LabelDiffusion) and not detector.settings.label.label_d3pm_use_distribution

@@ -36,9 +36,9 @@ from c2o_model.modeling.graph_parts import attention_kernels
 from c2o_model.modeling.head import HeadOutput
 from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
-from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training import processes
 from c2o_model.training.compiling import compile_head
+from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training.distill import SamplerDistillation
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
@@ -146,16 +146,14 @@ def train(
         sums: dict[str, float] = {}
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             optimizer.zero_grad(set_to_none=True)
-            if split_step is None:
-                losses = forward(batches.batch(iteration), WHOLE)
-            else:
-                losses = split_step.gradients(iteration)
+            losses = split_step.gradients(iteration) if split_step else forward(batches.batch(iteration), WHOLE)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
                 raise TrainingDiverged(f"iteration {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
             if split_step is None:
                 total.backward()
+            metrics.end_iteration()
             norm = clip_gradients(cfg, optimizer)
             rate = optimizer.param_groups[0]["lr"]  # the scheduler forgets its last rate in a saved state
             optimizer.step()

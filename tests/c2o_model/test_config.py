@@ -83,8 +83,6 @@ def test_defaults_pass_their_own_checks_and_are_declared_on_a_users_node() -> No
     add_c2o_config(cfg)
     assert cfg.MODEL.DiffusionDet.SNR_SCALE == 2.0 and cfg.SOLVER.BACKBONE_MULTIPLIER == 1.0
     for key in KEYS:
-        if key.built is not None:
-            assert key.default in key.built, key.name
         if key.choices:
             assert key.default in key.choices, key.name
 
@@ -95,10 +93,7 @@ def test_the_defaults_of_two_configurations_share_nothing() -> None:
 
 
 def other_value(key: Key) -> Any:
-    """A value of the right type and range that is not built."""
-    for choice in key.choices:
-        if choice not in (key.built or ()):
-            return choice
+    """A value of the right type and range."""
     if isinstance(key.default, bool):
         return not key.default
     if isinstance(key.default, str):
@@ -109,28 +104,16 @@ def other_value(key: Key) -> Any:
     return key.default + step if key.high is None or key.default + step <= key.high else key.default - step
 
 
-UNBUILT = [k for k in KEYS if k.built is not None and not (k.choices and set(k.choices) <= set(k.built))]
-
-
-@pytest.mark.parametrize("key", UNBUILT, ids=[key.name for key in UNBUILT])
-def test_what_is_not_built_is_refused_by_name(key: Key) -> None:
-    value = other_value(key)
-    with pytest.raises(NotImplementedError) as caught:
-        config_from_dict({key.name: value})
-    assert str(caught.value).startswith(f"{key.name}: {value!r} asks for a feature that is not built yet")
-
-
 ONLY = [k for k in KEYS if k.only is not None]
 
 
 @pytest.mark.parametrize("key", ONLY, ids=[key.name for key in ONLY])
 def test_a_key_with_one_meaning_is_refused_at_another_value(key: Key) -> None:
-    assert key.only == (key.default,) and key.built is None
+    assert key.only == (key.default,)
     value = other_value(key)
     with pytest.raises(ConfigError) as caught:
         config_from_dict({key.name: value})
     assert str(caught.value) == f"{key.name}: {value!r} has no effect in C2O; leave it at {key.default!r}"
-
 
 
 @pytest.mark.parametrize(

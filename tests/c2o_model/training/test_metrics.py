@@ -39,6 +39,7 @@ def test_by_hand() -> None:
     boxes[1, 1, 1] = torch.tensor([0.0, 1, 4, 9])  # 1 + 0 + 0 + 5 = 6 px
     metrics = MatchMetrics()
     metrics.add(output(logits, boxes), Match(index, torch.zeros(4, 3)), batch_of(gt, labels))
+    metrics.end_iteration()
     row = metrics.row()
     assert row == {"class_accuracy": pytest.approx(2 / 3), "l1": pytest.approx((0.3 + 0.0 + 0.6) / 3)}
     assert metrics.row() == {}
@@ -51,8 +52,10 @@ def test_a_row_is_the_mean_over_its_iterations_and_starts_anew() -> None:
     metrics = MatchMetrics()
     for logits, boxes in ((right, near), (wrong, near + 1), (wrong, near)):
         metrics.add(output(logits, boxes), pairs, batch_of(gt, labels))
+        metrics.end_iteration()
     assert metrics.row() == {"class_accuracy": pytest.approx(1 / 3), "l1": pytest.approx(0.4 / 3)}
     metrics.add(output(right, near), pairs, batch_of(gt, labels))
+    metrics.end_iteration()
     assert metrics.row() == {"class_accuracy": 1.0, "l1": 0.0}
 
 
@@ -62,6 +65,7 @@ def test_nothing_matched_counts_as_zero() -> None:
         pairs = Match(torch.full((2, 3), -1), torch.zeros(2, 3))
         batch = batch_of(torch.zeros(2, objects, 4), torch.full((2, objects), -1))
         metrics.add(output(torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4)), pairs, batch)
+        metrics.end_iteration()
         assert metrics.row() == {"class_accuracy": 0.0, "l1": 0.0}
 
 
