@@ -111,9 +111,7 @@ def evaluate(
         yield _joined(rows[r].exp_id, eval_seeds[s], _gathered(images, split))
 
 
-def _gathered(
-    images: Sequence[tuple[int, Detections]], split: CocoSplit
-) -> Sequence[tuple[int, Detections]]:
+def _gathered(images: Sequence[tuple[int, Detections]], split: CocoSplit) -> Sequence[tuple[int, Detections]]:
     """The images of all processes, in the order of the split."""
     if comm.get_world_size() == 1:
         return images

@@ -131,10 +131,7 @@ def train(
         sums: dict[str, float] = {}
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             optimizer.zero_grad(set_to_none=True)
-            if split_step is None:
-                losses = forward(batches.batch(iteration), WHOLE)
-            else:
-                losses = split_step.gradients(iteration)
+            losses = forward(batches.batch(iteration), WHOLE) if split_step is None else split_step.gradients(iteration)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
