@@ -50,7 +50,7 @@ def import_coco(
 def import_set(
     config: Mapping[str, Any], recipe: Mapping[str, Any], out: Path, fill: Callable[[Path], None]
 ) -> DataManifest:
-    """Make sure that ``out`` holds the set made by ``fill(directory)`` for ``recipe``; one process at a time, all or nothing.
+    """Make sure that ``out`` holds the set made by ``fill(directory)`` for ``recipe``: one process at a time, or nothing.
 
     Raises:
         DataError: as ``fill``, or the digest is not that of ``config``.

@@ -21,8 +21,8 @@ from c2o_model.data.resize import resize, resized_size
 class InferenceBatch:
     """B images of one size as the network gets them.
 
-    images uint8 [B,3,H,W] RGB; image_ids B; whwh [B,4] network pixels; scale [B,4], by which boxes are multiplied to get
-    original pixels, and limit [B,4], the original size, or None for both where images keep their size.
+    images uint8 [B,3,H,W] RGB; image_ids B; whwh [B,4] network pixels; scale [B,4], by which boxes are multiplied to
+    get original pixels, and limit [B,4], the original size, or None for both where images keep their size.
     """
 
     images: Tensor
@@ -39,9 +39,17 @@ class InferenceBatch:
         return (boxes * scale).clamp(min=0).minimum(limit)
 
 
+<<<<<<< HEAD
 def inference_batches(
     split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333, rank: int = 0, world_size: int = 1
 ) -> Iterator[InferenceBatch]:
+||||||| 060bd79
+def inference_batches(split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333) -> Iterator[InferenceBatch]:
+=======
+def inference_batches(
+    split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333
+) -> Iterator[InferenceBatch]:
+>>>>>>> backbones
     """The images of ``split`` in order, at most ``batch_size`` at once, decoded as they come.
 
     Args:

@@ -120,11 +120,6 @@ def test_a_teacher_that_is_missing_is_named(
             [],
             "DATASETS.TRAIN: tiny_set is listed twice",
         ),
-        (
-            ["MODEL.DiffusionDet.GEO_BIAS_TYPE", "iou"],
-            [],
-            "GEO_BIAS_TYPE: 'iou' asks for a feature that is not built yet",
-        ),
         (["MODEL.WEIGHTS", "/nowhere/m.safetensors"], [], "/nowhere/m.safetensors: no such file"),
         (["SOLVER.CHECKPOINT_PERIOD", "7"], [], "SOLVER.CHECKPOINT_PERIOD: 7 is no multiple of 20"),
         (["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0", "SOLVER.MAX_ITER", "9"], [], "loss is not finite"),
