@@ -39,17 +39,9 @@ class InferenceBatch:
         return (boxes * scale).clamp(min=0).minimum(limit)
 
 
-<<<<<<< HEAD
 def inference_batches(
     split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333, rank: int = 0, world_size: int = 1
 ) -> Iterator[InferenceBatch]:
-||||||| 060bd79
-def inference_batches(split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333) -> Iterator[InferenceBatch]:
-=======
-def inference_batches(
-    split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333
-) -> Iterator[InferenceBatch]:
->>>>>>> backbones
     """The images of ``split`` in order, at most ``batch_size`` at once, decoded as they come.
 
     Args:
