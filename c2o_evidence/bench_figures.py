@@ -40,8 +40,9 @@ def attention_cost(figure: Figure, axes: Axes, rows: Sequence[Row], colours: Seq
 
     `axes` gets the time; the memory is drawn beside it.
     """
-    beside = figure.add_subplot(1, 2, 2)
-    axes.set_subplotspec(beside.get_gridspec()[0, 0])
+    grid = figure.add_gridspec(1, 2)
+    axes.set_subplotspec(grid[0, 0])
+    beside = figure.add_subplot(grid[0, 1])
     for side in ("top", "right"):
         beside.spines[side].set_visible(False)
     beside.grid(True, color="#dddddd", linewidth=0.6)
@@ -53,7 +54,7 @@ def attention_cost(figure: Figure, axes: Axes, rows: Sequence[Row], colours: Seq
             own.sort(key=lambda row: (row["nodes"], row["batch"], row["dtype"]))
             if not own:
                 continue  # this kernel does not run here: the table says why
-            style = {
+            style: dict[str, Any] = {
                 "color": colours[index % len(colours)],
                 "linestyle": ("-", "--", ":", "-.")[number % 4],
                 "marker": MARKERS[index % len(MARKERS)],
@@ -61,13 +62,20 @@ def attention_cost(figure: Figure, axes: Axes, rows: Sequence[Row], colours: Seq
                 "linewidth": 1.1,
             }
             name = impl if backend in ("-", "auto") else f"{impl} {backend}"
-            nodes = [row["nodes"] for row in own]
-            axes.plot(nodes, [1000 * row["time_s"] for row in own], label=f"{name}, bias {bias}", **style)
+            axes.plot(
+                [row["nodes"] for row in own],
+                [1000 * row["time_s"] for row in own],
+                label=f"{name}, bias {bias}",
+                **style,
+            )
             known = [row for row in own if row["peak_bytes"]]
             beside.plot([row["nodes"] for row in known], [row["peak_bytes"] / 2**20 for row in known], **style)
+    nodes = sorted({row["nodes"] for row in rows})
     for each, what in ((axes, "ms a call"), (beside, "peak memory of a call, MiB")):
         each.set_xscale("log")
         each.set_yscale("log")
+        each.set_xticks(nodes, [str(count) for count in nodes], fontsize=7)
+        each.set_xticks([], minor=True)
         each.set_xlabel("nodes N")
         each.set_ylabel(what)
     if axes.get_legend_handles_labels()[1]:

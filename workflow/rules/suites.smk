@@ -45,7 +45,8 @@ def suite(name):
 
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
-    for found in [*usable_suites(), *map(read_suite, [name + REDUCED for name in SUITES])]:
+    reduced = [read_suite(name + REDUCED) for name in SUITES]
+    for found in usable_suites() + reduced:
         if getattr(found, "data_name", None) == wildcards.dataset:
             return found
     return stop(
