@@ -42,6 +42,11 @@ def result_files(suite: Suite) -> list[str]:
     return sorted(paths)
 
 
+def data_files(suite: Suite) -> tuple[str, ...]:
+    """Files of the data set that a bundle holds; none where nothing is evaluated."""
+    return ("manifest.json", "val.json") if suite.rows else ()
+
+
 def bundle_files(suite: Suite) -> list[str]:
     """Paths, relative to the bundle's root, of all its files but SHA256SUMS, sorted."""
     own = [
@@ -52,24 +57,27 @@ def bundle_files(suite: Suite) -> list[str]:
         "report.html",
         "ro-crate-metadata.json",
     ]
-    return sorted([*result_files(suite), "data/manifest.json", "data/val.json", *own])
+    return sorted([*result_files(suite), *(f"data/{name}" for name in data_files(suite)), *own])
 
 
-def _sources(suite: Suite, results_dir: Path, data_dir: Path, lock: Path) -> Iterator[tuple[str, Path]]:
+def _sources(suite: Suite, results_dir: Path, data_dir: Path | None, lock: Path) -> Iterator[tuple[str, Path]]:
     for path in result_files(suite):
         yield path, results_dir / path
-    for name in ("manifest.json", "val.json"):
+    for name in data_files(suite):
+        if data_dir is None:
+            raise EvidenceError(f"data/{name}: the suite {suite.name} has rows, but no data set is given")
         yield f"data/{name}", data_dir / name
     yield "environment/lock.txt", lock
 
 
-def stage_bundle(results_dir: Path, bundle_dir: Path, suite: Suite, *, data_dir: Path, lock: Path) -> str:
+def stage_bundle(results_dir: Path, bundle_dir: Path, suite: Suite, *, data_dir: Path | None, lock: Path) -> str:
     """Builds the bundle of `suite` in `bundle_dir` and returns its root digest.
 
     Args:
         results_dir: `results/SUITE`.
         bundle_dir: where to build; replaced if it exists, never left half built.
-        data_dir: `data/NAME`, for the data manifest and the annotations that AP is recomputed from.
+        data_dir: `data/NAME`, for the data manifest and the annotations that AP is recomputed from; None
+            for a suite without rows.
         lock: the environment lock file.
 
     Raises:

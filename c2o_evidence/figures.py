@@ -1,4 +1,4 @@
-"""The figures of a suite: runs a row, AP over steps, speed against quality, loss curves; as SVG and PNG.
+"""The figures of a suite: runs a row, AP over steps, comparisons, speed, attention, training curves; as SVG and PNG.
 
 The same rows give the same bytes: SVG ids come from a fixed salt (one a figure, so that several can be
 inlined in one page), no date is written, and the order of everything is the suite's.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.bench_figures import attention_cost, comparison_bars
 from c2o_evidence.suite import Suite
 
 if TYPE_CHECKING:
@@ -29,22 +30,32 @@ Row = Mapping[str, Any]
 def figure_names(suite: Suite) -> tuple[str, ...]:
     """Names (without suffix) of the figures of a suite."""
     speed = ("speed_quality",) if suite.timing is not None else ()
-    return ("summary_strip", "ap_over_steps", *speed, "loss_curves")
+    attention = ("attention_cost",) if suite.attention is not None else ()
+    if not suite.rows:
+        return attention
+    compared = ("comparisons",) if suite.comparisons else ()
+    return ("summary_strip", "ap_over_steps", *compared, *speed, *attention, "loss_curves", "match_curves")
 
 
 def _new(height_in: float) -> tuple[Figure, Axes]:
+    figure, (axes,) = _panels(height_in, 1)
+    return figure, axes
+
+
+def _panels(height_in: float, count: int) -> tuple[Figure, list[Axes]]:
     # Figure, not pyplot: no global state, no display, nothing to close.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(True, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    panels = [figure.add_subplot(1, count, number) for number in range(1, count + 1)]
+    for axes in panels:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.grid(True, color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float] | None:
@@ -153,21 +164,42 @@ def speed_quality(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> 
 def loss_curves(suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]]) -> Figure:
     """Training loss over iterations, one line a training, one colour an experiment."""
     figure, axes = _new(3.2)
-    for index, experiment in enumerate(suite.needed):
-        label: str | None = experiment
-        for seed in suite.seeds_of(experiment):
-            curve = curves.get((experiment, seed), ())
-            if curve:
-                x, y = [row["iteration"] for row in curve], [row["loss"] for row in curve]
-                axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
-                label = None
+    _draw_curves(axes, suite, curves, "loss")
     axes.set_yscale("log")
     _plain_ticks(axes.yaxis)
-    axes.set_xlabel("iteration")
     axes.set_ylabel("training loss")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def match_curves(suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]]) -> Figure:
+    """Class accuracy and L1 of the matched nodes over iterations, as loss_curves. A training without them (a backbone
+    is pretrained without matches) is left out.
+    """
+    figure, (accuracy, l1) = _panels(3.2, 2)
+    _draw_curves(accuracy, suite, curves, "class_accuracy")
+    accuracy.set_ylim(0.0, 1.0)
+    accuracy.set_ylabel("class accuracy of matched nodes")
+    _draw_curves(l1, suite, curves, "l1")
+    l1.set_ylabel("L1 of matched nodes (image size 1)")
+    l1.set_ylim(bottom=0.0)
+    if accuracy.get_legend_handles_labels()[1]:
+        accuracy.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _draw_curves(axes: Axes, suite: Suite, curves: Mapping[tuple[str, int], Sequence[Row]], column: str) -> None:
+    """One column over iterations for every training that has it."""
+    for index, experiment in enumerate(suite.needed):
+        label: str | None = experiment
+        for seed in suite.seeds_of(experiment):
+            curve = [row for row in curves.get((experiment, seed), ()) if column in row]
+            if curve:
+                x, y = [row["iteration"] for row in curve], [row[column] for row in curve]
+                axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
+                label = None
+    axes.set_xlabel("iteration")
 
 
 def render(figure: Figure, name: str) -> dict[str, bytes]:
@@ -187,6 +219,8 @@ def build_figures(
     runs: Sequence[Row],
     summary: Sequence[Row],
     curves: Mapping[tuple[str, int], Sequence[Row]],
+    comparisons: Sequence[Row] = (),
+    attention: Sequence[Row] = (),
 ) -> dict[str, bytes]:
     """All figures of a suite, by file name.
 
@@ -195,6 +229,7 @@ def build_figures(
         summary: rows of tables/summary.tsv.
         curves: rows of the curve TSV of each (experiment, train seed); a missing one is left out of the
         picture.
+        comparisons, attention: rows of tables/comparisons.tsv and attention/attention.tsv.
     """
     files: dict[str, bytes] = {}
     for name in figure_names(suite):
@@ -204,8 +239,17 @@ def build_figures(
             figure = ap_over_steps(suite, runs, summary)
         elif name == "speed_quality":
             figure = speed_quality(suite, runs, summary)
-        else:
+        elif name == "comparisons":
+            figure, axes = _new(1.0 + 0.42 * len(comparisons))
+            labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
+            comparison_bars(figure, axes, comparisons, labels, COLOURS)
+        elif name == "attention_cost":
+            figure, axes = _new(3.6)
+            attention_cost(figure, axes, attention, COLOURS)
+        elif name == "loss_curves":
             figure = loss_curves(suite, curves)
+        else:
+            figure = match_curves(suite, curves)
         files.update(render(figure, name))
     return files
 
@@ -223,8 +267,11 @@ def write_figures(results_dir: Path, suite: Suite) -> list[Path]:
         (experiment, seed): read_tsv(results_dir / "train" / experiment / f"seed{seed}" / "curve.tsv", "curve")
         for experiment, seed in suite.train_jobs
     }
+    comparisons = read_tsv(results_dir / "tables" / "comparisons.tsv", "comparisons")
+    measured = results_dir / "attention" / "attention.tsv"
+    attention = read_tsv(measured, "attention") if suite.attention is not None else []
     paths = []
-    for name, data in sorted(build_figures(suite, runs, summary, curves).items()):
+    for name, data in sorted(build_figures(suite, runs, summary, curves, comparisons, attention).items()):
         path = results_dir / "figures" / name
         atomic_write(path, data)
         paths.append(path)

@@ -25,7 +25,10 @@ CAPTIONS = {
     "summary_strip": "Every run a dot, coloured by train seed.",
     "ap_over_steps": "Mean AP over the number of sampling steps.",
     "speed_quality": "Mean AP against time an image.",
+    "comparisons": "Differences of mean AP, paired over train seeds; grey: the 95 % interval holds 0.",
+    "attention_cost": "Time and peak memory of the attention kernels that run here, over the number of nodes.",
     "loss_curves": "Training loss.",
+    "match_curves": "Class accuracy and L1 distance of the nodes matched in training, last stage.",
 }
 
 
@@ -52,6 +55,7 @@ def render_readme(suite: Suite) -> str:
         name=suite.name,
         title=suite.title or suite.name,
         description=_description(suite),
+        has_runs=bool(suite.rows),
         n_train=len(suite.train_seeds),
         n_eval=len(suite.eval_seeds),
     )
@@ -177,6 +181,7 @@ def render_report(bundle: Path, suite: Suite) -> str:
         eval_seeds=", ".join(map(str, suite.eval_seeds)),
         dataset=suite.data_name,
         hardware="; ".join(hardware),
+        has_runs=bool(suite.rows),
         summary=_summary(summary),
         figures=_figures(bundle, suite),
         comparisons=_comparisons(comparisons),

@@ -53,7 +53,7 @@ class Suite:
     """A checked suite. `path` and all paths in it are relative to `root`, the repository.
 
     A suite read from a bundle (`load_resolved_suite`) has `root` None: it knows its tables, but gives no
-    recipes.
+    recipes. A suite without rows (an attention benchmark) has no data set, seeds or experiments either.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Suite:
 
     @property
     def data_name(self) -> str:
-        """The data set's name: its files are in `data/NAME`."""
-        return str(self.data_config["name"])
+        """The data set's name: its files are in `data/NAME`. Empty where the suite needs no data."""
+        return str(self.data_config.get("name", ""))
 
     def experiment(self, name: str) -> Experiment:
         """The experiment of that name.
@@ -269,14 +269,15 @@ class Suite:
         """The resolved suite as plain data: `extends` merged, main table and data configuration put in."""
         document: dict[str, Any] = {"name": self.name}
         document |= {key: getattr(self, key) for key in ("title", "description") if getattr(self, key)}
-        document["dataset"] = self.dataset
-        document["data_config"] = copy.deepcopy(dict(self.data_config))
-        document["train_seeds"] = list(self.train_seeds)
-        document["eval_seeds"] = list(self.eval_seeds)
-        document["experiments"] = {
-            name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
-        }
-        document["rows"] = [_plain(row) for row in self.rows]
+        if self.rows:
+            document["dataset"] = self.dataset
+            document["data_config"] = copy.deepcopy(dict(self.data_config))
+            document["train_seeds"] = list(self.train_seeds)
+            document["eval_seeds"] = list(self.eval_seeds)
+            document["experiments"] = {
+                name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
+            }
+            document["rows"] = [_plain(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
         for key in ("timing", "attention"):
@@ -307,7 +308,7 @@ def load_suite(name_or_path: str | Path, root: Path | str = ".") -> Suite:
 
     Args:
         name_or_path: NAME of `configs/suites/NAME.yaml`, or the path of such a file, relative to `root` or
-            to here.
+            to here; NAME_reduced is the suite NAME with its `reduced` section put in.
         root: the repository.
 
     Raises:

@@ -9,6 +9,8 @@ from c2o_evidence.errors import SuiteError
 from c2o_evidence.model_config import deep_merge
 from c2o_evidence.schemas import Fault, did_you_mean, key_text, schema_faults
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_arms import arm_faults, expand_arms
+from c2o_evidence.suite_reduced import SUFFIX, reduce_document
 from c2o_evidence.suite_spec import (
     AttentionSpec,
     Comparison,
@@ -21,6 +23,7 @@ from c2o_evidence.suite_spec import (
 from c2o_evidence.yaml_file import load_yaml
 
 SUITES = "configs/suites"
+NEEDED = ("dataset", "train_seeds", "eval_seeds", "experiments", "rows")  # but where there is only `attention`
 _Path = tuple[str | int, ...]
 
 
@@ -57,7 +60,7 @@ class _Source:
 def read_suite(name_or_path: str | Path, root: Path) -> Suite:
     """See `load_suite`."""
     root = root.resolve()
-    path = _find(name_or_path, root)
+    path, is_reduced = _find(name_or_path, root)
     source = _Source()
     *bases, own = _chain(path, root, ())
     for document, name in bases:
@@ -66,11 +69,12 @@ def read_suite(name_or_path: str | Path, root: Path) -> Suite:
     document = source.document
     name = _name(path, root)
     document.pop("extends", None)
-    source.refuse(schema_faults(document, "suite"))
+    source.refuse(_schema_faults(document))
     if document["name"] != path.stem:
         raise source.error(["name"], f"{document['name']!r} is not the file's name; write {path.stem!r}")
+    document = source.document = _complete(document, is_reduced, source, name)
     _check_files(document, source, root)
-    data_config = _read_data(document["dataset"], source, root)
+    data_config = _read_data(document["dataset"], source, root) if "dataset" in document else {}
     if isinstance(document.get("main_table"), str):
         document["main_table"] = _read_main_table(document["main_table"], source, root)
     _check_meaning(document, source)
@@ -84,26 +88,60 @@ def read_resolved(path: Path) -> Suite:
     if not isinstance(document, dict):
         raise SuiteError(f"{path}: holds {type(document).__name__}, not a mapping; restore the file")
     source.lay(document, str(path))
-    data_config = document.pop("data_config", None)
-    source.refuse([Fault(("data_config", *f.where), f.what) for f in schema_faults(data_config, "data")])
-    source.refuse(schema_faults(document, "suite"))
+    data_config = document.pop("data_config", None if "dataset" in document else {})
+    if "dataset" in document:
+        source.refuse([Fault(("data_config", *f.where), f.what) for f in schema_faults(data_config, "data")])
+    source.refuse(_schema_faults(document))
     _check_meaning(document, source)
     return _build(document, data_config, str(path), None)
 
 
-def _find(name_or_path: str | Path, root: Path) -> Path:
+def _schema_faults(document: Mapping[str, Any]) -> list[Fault]:
+    """Faults against the schema, and what is missing of a suite that is not an attention benchmark alone."""
+    faults = schema_faults(document, "suite")
+    given = [key for key in (*NEEDED, "arms") if key in document]
+    if given or "attention" not in document:
+        needed = NEEDED if "arms" not in document else tuple(key for key in NEEDED if key != "rows")
+        faults += [Fault((key,), "is missing; add it") for key in needed if key not in document]
+    return sorted(faults, key=lambda fault: [str(part) for part in fault.where])
+
+
+def _complete(document: dict[str, Any], is_reduced: bool, source: _Source, name: str) -> dict[str, Any]:
+    """The document with its arms written out and, for `NAME_reduced`, its `reduced` section put in."""
+    if "arms" in document:
+        source.refuse(arm_faults(document))
+        document = expand_arms(document)
+    reduced = document.pop("reduced", None)
+    if not is_reduced:
+        return document
+    if reduced is None:
+        raise source.error(["reduced"], f"is missing, so there is no {document['name']}{SUFFIX}; add it")
+    whole = _Source()
+    whole.lay(document, name)
+    whole.lay({**reduce_document(document, reduced), "name": f"{document['name']}{SUFFIX}"}, f"{name} (reduced)")
+    if title := document.get("title"):
+        whole.document["title"] = f"{title} (reduced budget: its numbers mean nothing)"
+    whole.refuse(_schema_faults(whole.document))
+    return whole.document
+
+
+def _find(name_or_path: str | Path, root: Path) -> tuple[Path, bool]:
+    """The file of a suite, and whether its reduced form is asked for."""
     text = os.fspath(name_or_path)
     if not text.endswith((".yaml", ".yml")) and "/" not in text:
         path = root / SUITES / f"{text}.yaml"
+        full = root / SUITES / f"{text.removesuffix(SUFFIX)}.yaml"
+        if not path.is_file() and full.is_file():
+            return full, True
         if not path.is_file():
             known = sorted(file.stem for file in (root / SUITES).glob("*.yaml"))
             raise SuiteError(f"{SUITES}/{text}.yaml: does not exist; {did_you_mean(text, known)}")
-        return path
+        return path, False
     path = Path(text)
     path = path if path.is_absolute() or not (root / path).exists() else root / path
     if not path.resolve().is_relative_to(root):
         raise SuiteError(f"{text}: is outside the repository; copy it to {SUITES}/")
-    return path.resolve()
+    return path.resolve(), False
 
 
 def _chain(path: Path, root: Path, above: tuple[Path, ...]) -> list[tuple[dict[str, Any], str]]:
@@ -118,15 +156,16 @@ def _chain(path: Path, root: Path, above: tuple[Path, ...]) -> list[tuple[dict[s
     base = document.get("extends")
     if base is None:
         return [(document, name)]
-    below = path.with_name(f"{base}.yaml")
-    if not isinstance(base, str) or "/" in base or not below.is_file():
+    # A path (from the repository's root) is a file with parts of suites, which is no suite itself.
+    below = root / base if isinstance(base, str) and "/" in base else path.with_name(f"{base}.yaml")
+    if not isinstance(base, str) or not below.is_file() or not below.resolve().is_relative_to(root):
         known = sorted(file.stem for file in path.parent.glob("*.yaml") if file != path)
         raise SuiteError(f"{name}: extends: {base!r} is not a suite; {did_you_mean(str(base), known)}")
     return [*_chain(below, root, (*above, path)), (document, name)]
 
 
 def _check_files(document: Mapping[str, Any], source: _Source, root: Path) -> None:
-    for name, spec in document["experiments"].items():
+    for name, spec in document.get("experiments", {}).items():
         _check_file(spec["model"], ["experiments", name, "model"], source, root)
 
 
@@ -169,7 +208,7 @@ def _read_main_table(text: str, source: _Source, root: Path) -> list[dict[str, A
 
 def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
     """What ties the parts of a suite together."""
-    experiments: Mapping[str, Any] = document["experiments"]
+    experiments: Mapping[str, Any] = document.get("experiments", {})
     for name, spec in experiments.items():
         for key in ("init", "teacher"):
             parent = spec.get(key)
@@ -187,7 +226,7 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                 )
     _check_cycles(experiments, source)
     rows: dict[str, Any] = {}
-    for index, row in enumerate(document["rows"]):
+    for index, row in enumerate(document.get("rows", ())):
         if row["exp_id"] in rows:
             raise source.error(["rows", index, "exp_id"], f"{row['exp_id']!r} is listed twice; give each row its own")
         if row["experiment"] not in experiments:
@@ -217,6 +256,8 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                     f"{item[key]!r} has one train seed only, nothing can be paired; remove it",
                 )
     timing = document.get("timing")
+    if timing and not rows:
+        raise source.error(["timing"], "there are no rows to time; remove it")
     if timing and timing["train_seed"] not in document["train_seeds"]:
         raise source.error(
             ["timing", "train_seed"],
@@ -253,12 +294,12 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         root=root,
         title=document.get("title", ""),
         description=document.get("description", ""),
-        dataset=document["dataset"],
+        dataset=document.get("dataset", ""),
         data_config=data_config,
-        train_seeds=tuple(document["train_seeds"]),
-        eval_seeds=tuple(document["eval_seeds"]),
-        experiments={name: Experiment(name=name, **spec) for name, spec in document["experiments"].items()},
-        rows=tuple(SuiteRow(**{"label": row["exp_id"], **row}) for row in document["rows"]),
+        train_seeds=tuple(document.get("train_seeds", ())),
+        eval_seeds=tuple(document.get("eval_seeds", ())),
+        experiments={name: Experiment(name=name, **spec) for name, spec in document.get("experiments", {}).items()},
+        rows=tuple(SuiteRow(**{"label": row["exp_id"], **row}) for row in document.get("rows", ())),
         main_table=tuple(_main_row(row) for row in document.get("main_table") or ()),
         comparisons=tuple(Comparison(**item) for item in document.get("comparisons") or ()),
         speedups=tuple(Speedup(**item) for item in document.get("speedups") or ()),

@@ -2,8 +2,8 @@
 
 The keys extend a Detectron2 ``CfgNode`` so that existing YAML files and ``KEY VALUE`` command lines work. They are
 read once, by :func:`typed_config`; everything below the entry points receives the frozen dataclasses of
-:mod:`c2o_model.settings`. A key that is unknown, of the wrong type, out of range, or whose feature is not built yet
-is an error that names the key; no key is ever ignored.
+:mod:`c2o_model.settings`. A key that is unknown, of the wrong type or out of range, or that excludes another one, is
+an error that names the key; no key is ever ignored.
 
 Called by ``train_net``, the workflow's scripts and the tests. Sources: model.md, DiffusionDet (arXiv 2211.09788).
 """
@@ -21,12 +21,9 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from c2o_model.keys import KEYS, TEST_TIME_KEYS, Key
+from c2o_model.combinations import check_combinations
+from c2o_model.keys import KEYS, TEST_TIME_KEYS, ConfigError, Key
 from c2o_model.settings import Settings
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used. The message names the key, its value and what to do."""
 
 
 def add_c2o_config(cfg: CfgNode) -> None:
@@ -57,7 +54,6 @@ def config_from_dict(values: Mapping[str, Any], opts: Sequence[Any] = ()) -> Cfg
 
     Raises:
         ConfigError: for an unknown key (with the nearest known one), a wrong type or a value out of range.
-        NotImplementedError: for a key that asks for a feature that is not built yet, naming the key.
     """
     cfg = default_config()
     for name, value in _flatten(values, cfg):
@@ -119,11 +115,9 @@ def check(cfg: CfgNode) -> None:
             raise ConfigError(f"{key.name}: {value!r} is below the smallest allowed value {key.low}")
         if key.high is not None and not value <= key.high:
             raise ConfigError(f"{key.name}: {value!r} is above the largest allowed value {key.high}")
-        if key.built is not None and value not in key.built:
-            raise NotImplementedError(
-                f"{key.name}: {value!r} asks for a feature that is not built yet; leave it at {key.built[0]!r}"
-            )
-    _check_combinations(cfg)
+        if key.only is not None and value not in key.only:
+            raise ConfigError(f"{key.name}: {value!r} has no effect in C2O; leave it at {key.only[0]!r}")
+    check_combinations(cfg)
 
 
 def typed_config(cfg: CfgNode) -> Settings:
@@ -134,50 +128,6 @@ def typed_config(cfg: CfgNode) -> Settings:
 def dump_resolved(cfg: CfgNode) -> str:
     """The whole configuration, defaults included, as deterministic YAML."""
     return str(yaml.safe_dump(_plain(cfg), sort_keys=True, default_flow_style=None, width=110))
-
-
-def _check_combinations(cfg: CfgNode) -> None:
-    d = cfg.MODEL.DiffusionDet
-    if d.HIDDEN_DIM % d.NHEADS:
-        raise ConfigError(f"MODEL.DiffusionDet.NHEADS: {d.NHEADS} does not divide HIDDEN_DIM {d.HIDDEN_DIM}")
-    if d.LABEL_D3PM and not d.LABEL_STATE:
-        raise ConfigError("MODEL.DiffusionDet.LABEL_D3PM: True needs MODEL.DiffusionDet.LABEL_STATE: True")
-    if d.LABEL_STATE and not d.LABEL_D3PM:
-        raise NotImplementedError(
-            "MODEL.DiffusionDet.LABEL_STATE: True without MODEL.DiffusionDet.LABEL_D3PM is not built yet; "
-            "switch both on or both off"
-        )
-    if d.QUALITY_SCORE_REWEIGHT and not d.QUALITY_HEAD:
-        raise ConfigError("MODEL.DiffusionDet.QUALITY_SCORE_REWEIGHT: True needs MODEL.DiffusionDet.QUALITY_HEAD: True")
-    if d.SAMPLER_DISTILL_IMAGES > cfg.SOLVER.IMS_PER_BATCH:
-        raise ConfigError(
-            f"MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: {d.SAMPLER_DISTILL_IMAGES} exceeds SOLVER.IMS_PER_BATCH "
-            f"{cfg.SOLVER.IMS_PER_BATCH}; 0 means the whole batch"
-        )
-    if d.SAMPLE_STEP > d.DIFFUSION_TIMESTEPS:
-        raise ConfigError(
-            f"MODEL.DiffusionDet.SAMPLE_STEP: {d.SAMPLE_STEP} exceeds DIFFUSION_TIMESTEPS {d.DIFFUSION_TIMESTEPS}"
-        )
-    _check_input(cfg)
-
-
-def _check_input(cfg: CfgNode) -> None:
-    sizes, crop = tuple(cfg.INPUT.MIN_SIZE_TRAIN), tuple(cfg.INPUT.CROP.SIZE)
-    if not all(type(size) is int and size >= 0 for size in sizes) or (sizes != (0,) and 0 in sizes) or not sizes:
-        raise ConfigError(f"INPUT.MIN_SIZE_TRAIN: {sizes} are no sizes in pixels; (0,) alone means no resizing")
-    if (cfg.INPUT.MIN_SIZE_TEST == 0) != (sizes == (0,)):
-        raise ConfigError(
-            f"INPUT.MIN_SIZE_TEST: {cfg.INPUT.MIN_SIZE_TEST} with INPUT.MIN_SIZE_TRAIN {sizes}: resize in both or in "
-            "neither (Detectron2 tests at 800)"
-        )
-    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
-        raise ConfigError(
-            f"INPUT.MIN_SIZE_TRAIN_SAMPLING: 'range' needs two sizes in INPUT.MIN_SIZE_TRAIN, not {sizes}"
-        )
-    if cfg.INPUT.CROP.ENABLED and sizes == (0,):
-        raise ConfigError("INPUT.CROP.ENABLED: True needs INPUT.MIN_SIZE_TRAIN: crops are resized to it")
-    if len(crop) != 2 or not all(type(side) is int for side in crop) or not 1 <= crop[0] <= crop[1]:
-        raise ConfigError(f"INPUT.CROP.SIZE: {crop} is not (smallest, largest) side in pixels")
 
 
 def _flatten(values: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""The table of C2O's configuration keys: one line a key, with default, range and what is built of it.
+"""The table of C2O's configuration keys: one line a key, with default and range.
 
-``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. Names are
-those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
+``only`` holds the one value of a Detectron2 key that has no other meaning here; another one is refused, not ignored.
+Names are those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
 Read by :mod:`c2o_model.config`; the typed counterparts are in :mod:`c2o_model.settings`.
 """
 
@@ -14,16 +14,20 @@ D = "MODEL.DiffusionDet."
 OFF = (False,)
 
 
+class ConfigError(ValueError):
+    """A configuration that cannot be used. The message names the key, its value and what to do."""
+
+
 @dataclass(frozen=True)
 class Key:
-    """One configuration key: dotted name, default, allowed choices or closed range, and the values that are built."""
+    """One configuration key: dotted name, default, choices or closed range, or the only value with a meaning."""
 
     name: str
     default: Any
     choices: tuple[Any, ...] = ()
     low: float | None = None
     high: float | None = None
-    built: tuple[Any, ...] | None = None
+    only: tuple[Any] | None = None
 
 
 _BASELINE = (
@@ -37,15 +41,15 @@ _BASELINE = (
     Key(D + "NUM_CLS", 1, low=0),
     Key(D + "NUM_REG", 3, low=0),
     Key(D + "NUM_HEADS", 6, low=1),
-    Key(D + "NUM_DYNAMIC", 2, built=(2,)),
+    Key(D + "NUM_DYNAMIC", 2, low=1),
     Key(D + "DIM_DYNAMIC", 64, low=1),
     Key(D + "CLASS_WEIGHT", 2.0, low=0.0),
     Key(D + "GIOU_WEIGHT", 2.0, low=0.0),
     Key(D + "L1_WEIGHT", 5.0, low=0.0),
     Key(D + "DEEP_SUPERVISION", True),
-    Key(D + "USE_FOCAL", True, built=(True,)),
-    Key(D + "USE_FED_LOSS", False, built=OFF),
-    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0, built=(0.1,)),  # softmax loss only, which USE_FOCAL replaces
+    Key(D + "USE_FOCAL", True),
+    Key(D + "USE_FED_LOSS", False),
+    Key(D + "NO_OBJECT_WEIGHT", 0.1, low=0.0),  # softmax loss only, which USE_FOCAL replaces
     Key(D + "ALPHA", 0.25, low=0.0, high=1.0),
     Key(D + "GAMMA", 2.0, low=0.0),
     Key(D + "PRIOR_PROB", 0.01, low=1e-6, high=0.999999),
@@ -95,27 +99,29 @@ _GRAPH = (
     Key(D + "GEO_FEAT_LR_MULT", 1.0, low=0.0),
     Key(D + "GEO_FEAT_SCHEDULE", "constant", choices=("constant", "linear", "threshold")),
     Key(D + "GEO_FEAT_SCHEDULE_THRESH", 0.5, low=0.0, high=1.0),
-    Key(D + "GEO_FEAT_REL", False, built=OFF),
-    Key(D + "GEO_BIAS_TYPE", "none", choices=("none", "distance", "iou", "mlp"), built=("none",)),
-    Key(D + "GEO_BIAS_SIGMA", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "GEO_BIAS_TOPK", 0, low=0, built=(0,)),
-    Key(D + "GEO_BIAS_SCHEDULE", "constant", choices=("constant", "linear", "threshold"), built=("constant",)),
-    Key(D + "GEO_BIAS_SCHEDULE_THRESH", 0.5, low=0.0, high=1.0, built=(0.5,)),
-    Key(D + "GEO_BIAS_LR_MULT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "DISABLE_SELF_ATTN", False, built=OFF),
-    Key(D + "SELF_ATTN_IMPL", "torch", choices=("torch", "sdpa", "flex"), built=("torch", "sdpa")),
+    Key(D + "GEO_FEAT_REL", False),
+    Key(D + "GEO_BIAS_TYPE", "none", choices=("none", "distance", "iou", "mlp")),
+    Key(D + "GEO_BIAS_SCALE_MODE", "pairwise", choices=("pairwise", "shared")),
+    Key(D + "GEO_BIAS_HIDDEN", 32, low=1),
+    Key(D + "GEO_BIAS_SIGMA", 1.0, low=1e-6),
+    Key(D + "GEO_BIAS_TOPK", 0, low=0),
+    Key(D + "GEO_BIAS_SCHEDULE", "constant", choices=("constant", "linear", "threshold")),
+    Key(D + "GEO_BIAS_SCHEDULE_THRESH", 0.5, low=0.0, high=1.0),
+    Key(D + "GEO_BIAS_LR_MULT", 1.0, low=0.0),
+    Key(D + "DISABLE_SELF_ATTN", False),
+    Key(D + "SELF_ATTN_IMPL", "torch", choices=("torch", "sdpa", "flex")),
     Key(D + "SELF_ATTN_SDPA_BACKEND", "auto", choices=("auto", "flash", "mem_efficient", "math")),
-    Key(D + "GRAPH_TOPO_LOSS", False, built=OFF),
-    Key(D + "GRAPH_TOPO_IOU_THRESH", 0.1, low=0.0, high=1.0, built=(0.1,)),
-    Key(D + "GRAPH_TOPO_LOSS_WEIGHT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "GRAPH_TOPO_TARGET_NORM", "row", choices=("row", "none"), built=("row",)),
+    Key(D + "GRAPH_TOPO_LOSS", False),
+    Key(D + "GRAPH_TOPO_IOU_THRESH", 0.1, low=0.0, high=1.0),
+    Key(D + "GRAPH_TOPO_LOSS_WEIGHT", 1.0, low=0.0),
+    Key(D + "GRAPH_TOPO_TARGET_NORM", "row", choices=("row", "none")),
 )
 
 _QUALITY = (
-    Key(D + "CLS_LOSS_TYPE", "focal", choices=("focal", "qfl"), built=("focal",)),
-    Key(D + "QFL_BETA", 2.0, low=0.0, built=(2.0,)),
-    Key(D + "BOX_LOSS_IOU_WEIGHT_POWER", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "BOX_LOSS_IOU_WEIGHT_FLOOR", 0.1, low=0.0, high=1.0, built=(0.1,)),
+    Key(D + "CLS_LOSS_TYPE", "focal", choices=("focal", "qfl")),
+    Key(D + "QFL_BETA", 2.0, low=0.0),
+    Key(D + "BOX_LOSS_IOU_WEIGHT_POWER", 0.0, low=0.0),
+    Key(D + "BOX_LOSS_IOU_WEIGHT_FLOOR", 0.1, low=0.0, high=1.0),
     Key(D + "QUALITY_HEAD", False),
     Key(D + "QUALITY_HIDDEN", 64, low=1),
     Key(D + "QUALITY_LOSS_TYPE", "bce", choices=("bce", "l1", "mse")),
@@ -123,31 +129,32 @@ _QUALITY = (
     Key(D + "QUALITY_LR_MULT", 1.0, low=0.0),
     Key(D + "QUALITY_SCORE_REWEIGHT", False),
     Key(D + "QUALITY_SCORE_REWEIGHT_POWER", 1.0, low=0.0),
-    Key(D + "ANISO_NOISE", False, built=OFF),
-    Key(D + "ANISO_NOISE_SIGMA_XY", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "ANISO_NOISE_SIGMA_W", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "ANISO_NOISE_SIGMA_H", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "QUALITY_GUIDANCE", False, built=OFF),
-    Key(D + "QUALITY_GUIDANCE_SCALE", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "QUALITY_GUIDANCE_TOPK", 50, low=1, built=(50,)),
-    Key(D + "QUALITY_GUIDANCE_MODE", "final", choices=("final", "all", "threshold"), built=("final",)),
-    Key(D + "QUALITY_GUIDANCE_LANGEVIN_STEPS", 1, low=1, built=(1,)),
-    Key(D + "QUALITY_GUIDANCE_TEMPERATURE", 0.0, low=0.0, built=(0.0,)),
-    Key(D + "QUALITY_GUIDANCE_GRAD_NORM", "none", choices=("none", "proposal", "global"), built=("none",)),
-    Key(D + "QUALITY_GUIDANCE_STEP_SCHEDULE", "constant", choices=("constant", "linear"), built=("constant",)),
+    Key(D + "ANISO_NOISE", False),
+    Key(D + "ANISO_NOISE_SIGMA_XY", 1.0, low=1e-6),
+    Key(D + "ANISO_NOISE_SIGMA_W", 1.0, low=1e-6),
+    Key(D + "ANISO_NOISE_SIGMA_H", 1.0, low=1e-6),
+    Key(D + "QUALITY_GUIDANCE", False),
+    Key(D + "QUALITY_GUIDANCE_SCALE", 0.0, low=0.0),
+    Key(D + "QUALITY_GUIDANCE_TOPK", 50, low=1),
+    Key(D + "QUALITY_GUIDANCE_MODE", "final", choices=("final", "all", "threshold")),
+    Key(D + "QUALITY_GUIDANCE_THRESH", 0.5, low=0.0, high=1.0),
+    Key(D + "QUALITY_GUIDANCE_LANGEVIN_STEPS", 1, low=1),
+    Key(D + "QUALITY_GUIDANCE_TEMPERATURE", 0.0, low=0.0),
+    Key(D + "QUALITY_GUIDANCE_GRAD_NORM", "none", choices=("none", "proposal", "global")),
+    Key(D + "QUALITY_GUIDANCE_STEP_SCHEDULE", "constant", choices=("constant", "linear")),
 )
 
 _DISTILL = (
-    Key(D + "CONSISTENCY_DISTILL", False, built=OFF),
-    Key(D + "CONSISTENCY_DISTILL_BOX_WEIGHT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_CLS_WEIGHT", 1.0, low=0.0, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_TEMPERATURE", 1.0, low=1e-6, built=(1.0,)),
-    Key(D + "CONSISTENCY_DISTILL_TEACHER_WEIGHTS", "", built=("",)),
+    Key(D + "CONSISTENCY_DISTILL", False),
+    Key(D + "CONSISTENCY_DISTILL_BOX_WEIGHT", 1.0, low=0.0),
+    Key(D + "CONSISTENCY_DISTILL_CLS_WEIGHT", 1.0, low=0.0),
+    Key(D + "CONSISTENCY_DISTILL_TEMPERATURE", 1.0, low=1e-6),
+    Key(D + "CONSISTENCY_DISTILL_TEACHER_WEIGHTS", ""),
     Key(D + "SAMPLER_DISTILL", False),
     Key(D + "SAMPLER_DISTILL_TEACHER_WEIGHTS", ""),
     Key(D + "SAMPLER_DISTILL_TEACHER_SAMPLE_STEP", 20, low=1),
     Key(D + "SAMPLER_DISTILL_TEACHER_ETA", 0.0, low=0.0, high=1.0),
-    Key(D + "SAMPLER_DISTILL_STUDENT_SAMPLE_STEP", 1, low=1, built=(1,)),
+    Key(D + "SAMPLER_DISTILL_STUDENT_SAMPLE_STEP", 1, low=1),
     Key(D + "SAMPLER_DISTILL_TOPK", 50, low=1),
     Key(D + "SAMPLER_DISTILL_WEIGHT", 1.0, low=0.0),
     Key(D + "SAMPLER_DISTILL_BOX_WEIGHT", 1.0, low=0.0),
@@ -159,13 +166,12 @@ _DISTILL = (
 _REST = (
     Key("SOLVER.OPTIMIZER", "ADAMW", choices=("ADAMW",)),
     Key("SOLVER.BACKBONE_MULTIPLIER", 1.0, low=0.0),
-    Key("SOLVER.ACCUMULATE_STEPS", 1, low=1, built=(1,)),
-    Key("SOLVER.TORCH_COMPILE", False, built=OFF),
+    Key("SOLVER.ACCUMULATE_STEPS", 1, low=1),
+    Key("SOLVER.TORCH_COMPILE", False),
     Key(
         "SOLVER.TORCH_COMPILE_MODE",
         "default",
         choices=("default", "reduce-overhead", "max-autotune"),
-        built=("default",),
     ),
     Key("MODEL_EMA.ENABLED", False),
     Key("MODEL_EMA.DECAY", 0.999, low=0.0, high=1.0),
@@ -189,8 +195,8 @@ _REST = (
 
 # Detectron2's own keys of which only one value has an effect here: another one is refused, not ignored.
 _DETECTRON2 = (
-    Key("SOLVER.AMP.ENABLED", False, built=OFF),
-    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", built=("full_model",)),
+    Key("SOLVER.AMP.ENABLED", False),
+    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", only=("full_model",)),
     Key("INPUT.FORMAT", "RGB", choices=("RGB", "BGR")),
     Key("INPUT.RANDOM_FLIP", "horizontal", choices=("none", "horizontal")),
     Key("INPUT.MIN_SIZE_TRAIN", (0,)),  # 0: images keep their size (Detectron2's own default is 800)
@@ -201,16 +207,17 @@ _DETECTRON2 = (
     Key("INPUT.CROP.ENABLED", False),  # half of the images are cut to a window of CROP.SIZE px before they are resized
     Key("INPUT.CROP.TYPE", "absolute_range", choices=("absolute_range",)),
     Key("INPUT.CROP.SIZE", [384, 600]),
-    Key("TEST.AUG.ENABLED", False, built=OFF),
-    Key("MODEL.MASK_ON", False, built=OFF),
-    Key("MODEL.KEYPOINT_ON", False, built=OFF),
-    Key("MODEL.LOAD_PROPOSALS", False, built=OFF),
+    Key("TEST.AUG.ENABLED", False, only=OFF),
+    Key("MODEL.MASK_ON", False, only=OFF),
+    Key("MODEL.KEYPOINT_ON", False, only=OFF),
+    Key("MODEL.LOAD_PROPOSALS", False, only=OFF),
 )
 
 KEYS: tuple[Key, ...] = _BASELINE + _SAMPLER + _LABELS + _GRAPH + _QUALITY + _DISTILL + _REST + _DETECTRON2
 
-TEST_TIME_KEYS = frozenset(key.name for key in _SAMPLER) | {
-    D + "QUALITY_SCORE_REWEIGHT",
-    D + "QUALITY_SCORE_REWEIGHT_POWER",
-}
+TEST_TIME_KEYS = (
+    frozenset(key.name for key in _SAMPLER)
+    | {D + "QUALITY_SCORE_REWEIGHT", D + "QUALITY_SCORE_REWEIGHT_POWER"}
+    | {key.name for key in _QUALITY if key.name.startswith(D + "QUALITY_GUIDANCE")}
+)
 """Keys that change how a checkpoint is sampled, not what it is: what a row of a suite may override."""

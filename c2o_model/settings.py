@@ -31,6 +31,8 @@ class HeadSettings:
     prior_prob: float
     self_attn_impl: str
     self_attn_sdpa_backend: str
+    num_dynamic: int = 2
+    use_focal: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class DiffusionSettings:
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """The discrete label process (D3PM, arXiv 2107.03006) and how its state enters a node."""
+    """The label process (D3PM, arXiv 2107.03006, or Gaussian without LABEL_D3PM) and how its state enters a node."""
 
     label_state: bool
     label_state_relative_to_unk: bool
@@ -76,6 +78,25 @@ class GeoFeatSettings:
     geo_feat_alpha_init: float
     geo_feat_schedule: str
     geo_feat_schedule_thresh: float
+    geo_feat_rel: bool
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """The nodes' graph: geometric bias of the attention, its edges, and the topology loss."""
+
+    geo_bias_type: str
+    geo_bias_scale_mode: str
+    geo_bias_hidden: int
+    geo_bias_sigma: float
+    geo_bias_topk: int
+    geo_bias_schedule: str
+    geo_bias_schedule_thresh: float
+    disable_self_attn: bool
+    graph_topo_loss: bool
+    graph_topo_iou_thresh: float
+    graph_topo_loss_weight: float
+    graph_topo_target_norm: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,44 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class LossSwitches:
+    """Other forms of the set prediction loss (model.md, "Losses with quality"); the defaults are DiffusionDet's."""
+
+    use_focal: bool = True
+    no_object_weight: float = 0.1
+    use_fed_loss: bool = False
+    cls_loss_type: str = "focal"
+    qfl_beta: float = 2.0
+    box_loss_iou_weight_power: float = 0.0
+    box_loss_iou_weight_floor: float = 0.1
+
+
+@dataclass(frozen=True)
+class AnisoSettings:
+    """ANISO_NOISE: the standard deviation of the box noise in centre, width and height."""
+
+    aniso_noise: bool
+    aniso_noise_sigma_xy: float
+    aniso_noise_sigma_w: float
+    aniso_noise_sigma_h: float
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """QUALITY_GUIDANCE: Langevin steps on predicted boxes towards higher predicted quality, while sampling."""
+
+    quality_guidance: bool
+    quality_guidance_scale: float
+    quality_guidance_topk: int
+    quality_guidance_mode: str
+    quality_guidance_thresh: float
+    quality_guidance_langevin_steps: int
+    quality_guidance_temperature: float
+    quality_guidance_grad_norm: str
+    quality_guidance_step_schedule: str
+
+
+@dataclass(frozen=True)
 class SamplerSettings:
     """How boxes are sampled at test time (DiffusionDet, algorithm 2)."""
 
@@ -127,12 +186,24 @@ class DistillSettings:
     sampler_distill_teacher_weights: str
     sampler_distill_teacher_sample_step: int
     sampler_distill_teacher_eta: float
+    sampler_distill_student_sample_step: int
     sampler_distill_topk: int
     sampler_distill_weight: float
     sampler_distill_box_weight: float
     sampler_distill_cls_weight: float
     sampler_distill_temperature: float
     sampler_distill_images: int
+
+
+@dataclass(frozen=True)
+class ConsistencySettings:
+    """CONSISTENCY_DISTILL: weights of the imitation of a teacher at the same noise and t, and its temperature."""
+
+    consistency_distill: bool
+    consistency_distill_box_weight: float
+    consistency_distill_cls_weight: float
+    consistency_distill_temperature: float
+    consistency_distill_teacher_weights: str
 
 
 @dataclass(frozen=True)
@@ -144,10 +215,15 @@ class Settings:
     diffusion: DiffusionSettings
     label: LabelSettings
     geo_feat: GeoFeatSettings
+    graph: GraphSettings
     quality: QualitySettings
     loss: LossSettings
     sampler: SamplerSettings
     distill: DistillSettings
+    loss_switches: LossSwitches
+    aniso: AnisoSettings
+    guidance: GuidanceSettings
+    consistency: ConsistencySettings
 
     @classmethod
     def from_values(cls, get: Getter) -> Settings:
@@ -158,10 +234,15 @@ class Settings:
             diffusion=_read(DiffusionSettings, get),
             label=_read(LabelSettings, get),
             geo_feat=_read(GeoFeatSettings, get),
+            graph=_read(GraphSettings, get),
             quality=_read(QualitySettings, get),
             loss=_read(LossSettings, get),
             sampler=_read(SamplerSettings, get),
             distill=_read(DistillSettings, get),
+            loss_switches=_read(LossSwitches, get),
+            aniso=_read(AnisoSettings, get),
+            guidance=_read(GuidanceSettings, get),
+            consistency=_read(ConsistencySettings, get),
         )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints against what they say about themselves: experiment, train seed, what they came from.
+"""Checkpoints against what they say about themselves: recipe, train seed, what they came from.
 
 A checkpoint carries this in its header, written by the training. So two checkpoints that were swapped, or one
 that stands for two seeds, show even where every list of digests was made to fit.
@@ -12,6 +12,7 @@ from pathlib import Path
 from c2o_evidence.checkpoint_header import read_metadata
 from c2o_evidence.detections import read_detections_metadata
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.records import read_record
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding, Kind
 
@@ -49,6 +50,7 @@ def _check_metadata(
         return
     spec = suite.experiment(experiment)
     wanted: dict[str, str | None] = {"experiment": experiment, "train_seed": str(seed)}
+    wanted["recipe_sha256"] = _recorded_recipe(root, path, digests)
     for role, parent in (("init", spec.init), ("teacher", spec.teacher)):
         if parent is not None:
             parent_seed = 0 if suite.experiment(parent).shared else seed
@@ -57,9 +59,21 @@ def _check_metadata(
         found = metadata.get(key)
         if found is None or expected is None or found == expected:
             continue  # what a checkpoint from elsewhere does not say cannot be checked
-        kind: Kind = "swapped" if key in ("experiment", "train_seed") else "stale"
+        kind: Kind = "swapped" if key in ("experiment", "train_seed", "recipe_sha256") else "stale"
         message = f"says that it is {key} {found}" if kind == "swapped" else "came from another checkpoint"
         yield Finding(kind, path, message, column=key, expected=expected, found=found)
+
+
+def _recorded_recipe(root: Path, checkpoint: str, digests: Mapping[str, str]) -> str | None:
+    """The recipe digest that the record beside a checkpoint names; None where there is none to read."""
+    path = checkpoint.replace("model.safetensors", "record.json")
+    if path not in digests:
+        return None
+    try:
+        recipe = read_record(root / path).parameters.get("recipe")
+    except EvidenceError:
+        return None  # named where the records are checked
+    return recipe if isinstance(recipe, str) else None
 
 
 def _check_detections(root: Path, experiment: str, seed: int, digests: Mapping[str, str]) -> Iterator[Finding]:

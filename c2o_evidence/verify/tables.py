@@ -78,8 +78,10 @@ class _Check:
 
     def run(self, jobs: int | None, progress: Callable[[int], None] | None) -> TablesResult:
         self._check_files()
-        dataset, findings = data_digest(self.root, self.digests)
-        self.add(*findings)
+        dataset = NO_DIGEST
+        if self.suite.rows:
+            dataset, findings = data_digest(self.root, self.digests)
+            self.add(*findings)
         for check in (check_checkpoints, check_records):
             self.add(*check(self.root, self.suite, self.digests))
         if others := other_environments(self.root, self.suite, self.digests):
@@ -103,7 +105,9 @@ class _Check:
 
     def _runs(self, dataset: str, jobs: int | None, progress: Callable[[int], None] | None) -> list[Row] | None:
         """The runs as they follow from the detections; None (and findings) where they cannot be recomputed."""
-        tasks = []
+        tasks: list[Task] = []
+        if not self.suite.rows:
+            return []
         for experiment, seed in self.suite.eval_jobs:
             folder = f"eval/{experiment}/seed{seed}"
             keys = tuple((row.exp_id, s) for row in self.suite.rows_of(experiment) for s in self.suite.eval_seeds)

@@ -101,12 +101,13 @@ class SeededBatches:
         epoch, place = divmod(iteration * self.batch_size + slot, len(self.split))
         return self._order(epoch)[place]
 
-    def batch(self, iteration: int) -> Batch:
-        """This rank's part of batch `iteration` (from 0)."""
-        indices = [self.index(iteration, slot) for slot in self.slots]
+    def batch(self, iteration: int, slots: range | None = None) -> Batch:
+        """This rank's part of batch `iteration` (from 0), or the named slots of the global batch."""
+        slots = self.slots if slots is None else slots
+        indices = [self.index(iteration, slot) for slot in slots]
         samples = [_sample(self._store, index) for index in indices]
         if self.transform is not None:
-            draws = [Draw("loader/augment", self.seed, iteration, slot) for slot in self.slots]
+            draws = [Draw("loader/augment", self.seed, iteration, slot) for slot in slots]
             samples = [self.transform(*sample, draw) for sample, draw in zip(samples, draws, strict=True)]
         return make_batch([self.split.image_ids[index] for index in indices], samples)
 

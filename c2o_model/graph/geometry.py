@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from c2o_model.graph.edges import MIN_SIDE
+from c2o_model.graph.relations import RELATION_WIDTH, pooled_relations
+
 SCHEDULES = ("constant", "linear", "threshold")
-MIN_SIDE = 1e-4
-"""Sides are floored at this fraction of the image before the logarithm."""
 
 
 def time_weight(schedule: str, t: Tensor, timesteps: int, threshold: float) -> Tensor:
@@ -44,6 +45,7 @@ class GeoFeat(nn.Module):
         timesteps: T.
         gate_init: alpha at the start.
         schedule, threshold: see `time_weight`.
+        rel: add a second MLP of the same kind over `pooled_relations`, under the same gate (GEO_FEAT_REL).
     """
 
     def __init__(
@@ -55,23 +57,30 @@ class GeoFeat(nn.Module):
         gate_init: float = 0.0,
         schedule: str = "constant",
         threshold: float = 1.0,
+        rel: bool = False,
     ) -> None:
         super().__init__()
         time_weight(schedule, torch.zeros(1), timesteps, threshold)  # an unknown schedule fails here, not in training
         self.timesteps, self.schedule, self.threshold = timesteps, schedule, threshold
         self.mlp = nn.Sequential(nn.Linear(5, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.rel_mlp = None
+        if rel:
+            self.rel_mlp = nn.Sequential(nn.Linear(RELATION_WIDTH, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.alpha = nn.Parameter(torch.tensor(float(gate_init)))
         self.zero_output()
 
     def zero_output(self) -> None:
         """Make the module an exact no-op; call it again after an initialisation of all weights."""
-        for parameter in self.mlp[2].parameters():
-            nn.init.zeros_(parameter)
+        for mlp in (self.mlp, self.rel_mlp):
+            for parameter in () if mlp is None else mlp[2].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, boxes: Tensor, image_whwh: Tensor, t: Tensor) -> Tensor:
         """boxes [M, N, 4] xyxy in pixels, image_whwh [M, 4], t [M] noise levels -> [M, N, C]."""
         level = (t.float() / self.timesteps)[:, None, None].expand(-1, boxes.shape[1], 1)
         feature: Tensor = self.mlp(torch.cat([node_geometry(boxes, image_whwh), level], dim=-1))
+        if self.rel_mlp is not None:
+            feature = feature + self.rel_mlp(pooled_relations(boxes, image_whwh))
         weight = time_weight(self.schedule, t, self.timesteps, self.threshold)[:, None, None]
         scale: Tensor = torch.sigmoid(self.alpha) * weight
         return scale * feature

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from c2o_model.graph.attention import NodeAttention
+from c2o_model.graph.bias import EdgeBias, GeoBias
 from c2o_model.graph.geometry import GeoFeat
 from c2o_model.modeling.label_embedding import LabelEmbedding
 from c2o_model.modeling.quality import QualityHead
@@ -32,12 +33,16 @@ CHUNK = 320  # nodes whose dynamic convolutions fit a processor's second-level c
 class HeadOutput:
     """What the head says of M node sets. S is the number of stages.
 
-    logits [S,M,N,K]; boxes [S,M,N,4] xyxy pixels; quality [M,N] logits of the last stage, or None.
+    logits [S,M,N,K] (K+1 without USE_FOCAL, background last); boxes [S,M,N,4] xyxy pixels; quality [M,N] logits of
+    the last stage, or None; node [M,N,C] features of the last stage; attention: its queries and keys [M,H,N,d] and
+    its bias, kept only for the topology loss.
     """
 
     logits: Tensor
     boxes: Tensor
     quality: Tensor | None
+    node: Tensor | None = None
+    attention: tuple[Tensor, Tensor, EdgeBias | None] | None = None
 
 
 class SinusoidalTime(nn.Module):
@@ -56,16 +61,21 @@ class SinusoidalTime(nn.Module):
 
 
 class DynamicConv(nn.Module):
-    """Two 1x1 convolutions over the RoI whose weights each node makes for itself (Sparse R-CNN, section 3.2)."""
+    """1x1 convolutions over the RoI whose weights each node makes for itself (Sparse R-CNN, section 3.2).
 
-    def __init__(self, dim: int, dim_dynamic: int, resolution: int) -> None:
+    ``num_dynamic`` of them in series, C -> D, D -> C, C -> D and so on; DiffusionDet has two. ``norm{i}`` follows the
+    i-th, the last norm the output layer.
+    """
+
+    def __init__(self, dim: int, dim_dynamic: int, resolution: int, num_dynamic: int = 2) -> None:
         super().__init__()
         self.dim, self.dim_dynamic = dim, dim_dynamic
-        self.dynamic_layer = nn.Linear(dim, 2 * dim * dim_dynamic)
-        self.norm1 = nn.LayerNorm(dim_dynamic)
-        self.norm2 = nn.LayerNorm(dim)
-        self.out_layer = nn.Linear(dim * resolution * resolution, dim)
-        self.norm3 = nn.LayerNorm(dim)
+        self.widths = [dim_dynamic if i % 2 else dim for i in range(num_dynamic + 1)]  # [C, D, C, ...]
+        self.dynamic_layer = nn.Linear(dim, num_dynamic * dim * dim_dynamic)
+        for i, width in enumerate(self.widths[1:], 1):
+            self.add_module(f"norm{i}", nn.LayerNorm(width))
+        self.out_layer = nn.Linear(self.widths[-1] * resolution * resolution, dim)
+        self.add_module(f"norm{num_dynamic + 1}", nn.LayerNorm(dim))
 
     def forward(self, node: Tensor, roi: Tensor) -> Tensor:
         """[R, C] nodes, [R, P*P, C] RoI features -> [R, C]."""
@@ -74,12 +84,11 @@ class DynamicConv(nn.Module):
         return torch.cat([self._convolve(*part) for part in zip(node.split(CHUNK), roi.split(CHUNK), strict=True)])
 
     def _convolve(self, node: Tensor, roi: Tensor) -> Tensor:
-        first, second = self.dynamic_layer(node).chunk(2, dim=-1)
-        x = torch.bmm(roi, first.view(-1, self.dim, self.dim_dynamic))  # [R,P*P,D]
-        x = F.relu_(self.norm1(x))
-        x = torch.bmm(x, second.view(-1, self.dim_dynamic, self.dim))  # [R,P*P,C]
-        x = F.relu_(self.norm2(x))
-        return F.relu_(self.norm3(self.out_layer(x.flatten(1))))
+        count, x = len(self.widths) - 1, roi
+        for i, weight in enumerate(self.dynamic_layer(node).chunk(count, dim=-1)):
+            x = torch.bmm(x, weight.view(-1, self.widths[i], self.widths[i + 1]))  # [R,P*P,D], then [R,P*P,C]
+            x = F.relu_(getattr(self, f"norm{i + 1}")(x))
+        return F.relu_(getattr(self, f"norm{count + 1}")(self.out_layer(x.flatten(1))))
 
 
 class HeadStage(nn.Module):
@@ -91,7 +100,7 @@ class HeadStage(nn.Module):
         self.self_attn = NodeAttention(
             dim, s.nheads, dropout=s.dropout, impl=s.self_attn_impl, sdpa_backend=s.self_attn_sdpa_backend
         )
-        self.inst_interact = DynamicConv(dim, s.dim_dynamic, resolution)
+        self.inst_interact = DynamicConv(dim, s.dim_dynamic, resolution, s.num_dynamic)
         self.linear1 = nn.Linear(dim, s.dim_feedforward)
         self.linear2 = nn.Linear(s.dim_feedforward, dim)
         self.norm1 = nn.LayerNorm(dim)
@@ -102,23 +111,33 @@ class HeadStage(nn.Module):
         self.block_time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(dim * 4, dim * 2))
         self.cls_module = _tower(dim, s.num_cls)
         self.reg_module = _tower(dim, s.num_reg)
-        self.class_logits = nn.Linear(dim, s.num_classes)
+        self.class_logits = nn.Linear(dim, s.num_classes + (not s.use_focal))
         self.bboxes_delta = nn.Linear(dim, 4)
+        self.attends = True  # False: DISABLE_SELF_ATTN
 
     def forward(
-        self, roi: Tensor, boxes: Tensor, node: Tensor, time: Tensor, qk_pos: Tensor | None
+        self,
+        roi: Tensor,
+        boxes: Tensor,
+        node: Tensor,
+        time: Tensor,
+        qk_pos: Tensor | None,
+        bias: EdgeBias | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Refine one node set.
 
         Args:
             roi: [M*N, P*P, C]; boxes: [M,N,4] xyxy pixels; node: [M,N,C]; time: [M,4C].
             qk_pos: [M,N,C] added to queries and keys only, or None.
+            bias: of the attention scores, or None.
 
         Returns:
             logits [M,N,K], boxes [M,N,4], node features [M,N,C].
         """
         m, n, c = node.shape
-        node = self.norm1(node + self.dropout(self.self_attn(node, q_pos=qk_pos, k_pos=qk_pos)))
+        if self.attends:
+            node = node + self.dropout(self.self_attn(node, q_pos=qk_pos, k_pos=qk_pos, bias=bias))
+        node = self.norm1(node)
         looked = self.inst_interact(node.reshape(m * n, c), roi).view(m, n, c)
         node = self.norm2(node + self.dropout(looked))
         node = self.norm3(node + self.dropout(self.linear2(self.dropout(self.activation(self.linear1(node))))))
@@ -166,18 +185,35 @@ class DynamicHead(nn.Module):
         self.geo_feat = geo_feat
         self.geo_feat_mode = geo_feat_mode
         self.quality_head = quality_head
-        self._initialise(settings.prior_prob)
+        self.geo_bias: GeoBias | None = None
+        self._initialise(settings.prior_prob, settings.use_focal)
 
-    def _initialise(self, prior: float) -> None:
+    def attach_graph(self, geo_bias: GeoBias | None, *, interaction: bool = True, keep_scores: bool = False) -> None:
+        """Add what acts on the nodes' graph; last, so that the plain parameters are drawn as without it.
+
+        Args:
+            geo_bias: bias and sparsity of the attention of every stage, or None.
+            interaction: False skips the attention of every stage: a node no longer knows of the others. The
+                attention's parameters stay in the state dict, frozen.
+            keep_scores: have :class:`HeadOutput` carry the last stage's queries and keys.
+        """
+        self.geo_bias = geo_bias
+        for stage in self.head_series:
+            stage.attends = interaction
+            stage.self_attn.requires_grad_(interaction)
+        self.head_series[-1].self_attn.keep_scores = keep_scores
+
+    def _initialise(self, prior: float, sigmoid: bool = True) -> None:
         """Xavier for every weight of the plain head; the focal prior goes to ``class_logits.bias`` and to nothing else.
 
         By name: a rule by shape (DiffusionDet's) would also hit other parameters that happen to have K or K+1 entries.
+        Without sigmoids (USE_FOCAL False) there is no such prior.
         """
         for module in (self.time_mlp, self.head_series):
             for parameter in module.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        for stage in self.head_series:
+        for stage in self.head_series if sigmoid else ():
             nn.init.constant_(stage.class_logits.bias, -math.log((1 - prior) / prior))
 
     def forward(
@@ -211,7 +247,8 @@ class DynamicHead(nn.Module):
                     node = node + geometry
                 else:
                     qk_pos = geometry
-            stage_logits, stage_boxes, node = stage(roi, boxes, node, time, qk_pos)
+            bias = None if self.geo_bias is None else self.geo_bias(boxes, whwh, t)
+            stage_logits, stage_boxes, node = stage(roi, boxes, node, time, qk_pos, bias)
             logits.append(stage_logits)
             refined.append(stage_boxes)
             boxes = stage_boxes.detach()
@@ -219,11 +256,14 @@ class DynamicHead(nn.Module):
         quality = None
         if self.quality_head is not None:
             quality = self.quality_head(node, boxes, whwh, unit_t)
-        return HeadOutput(torch.stack(logits), torch.stack(refined), quality)
+        last = self.head_series[-1].self_attn
+        attention, last.kept = last.kept, None
+        return HeadOutput(torch.stack(logits), torch.stack(refined), quality, node, attention)
 
 
 def apply_deltas(deltas: Tensor, boxes: Tensor) -> Tensor:
     """Move boxes by regressed deltas (R-CNN, appendix C). [...,4] deltas, [...,4] xyxy -> [...,4] xyxy."""
+    deltas = deltas.float()  # in bfloat16 a box would move in steps of pixels
     size = boxes[..., 2:] - boxes[..., :2]
     centre = boxes[..., :2] + 0.5 * size
     weights = deltas.new_tensor(DELTA_WEIGHTS)

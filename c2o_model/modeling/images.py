@@ -28,17 +28,20 @@ class PixelNormaliser(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.divisor = max(divisor, 1)
 
-    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """uint8 or float [B,3,H,W], or a list of [3,H_i,W_i] of different sizes -> float [B,3,H',W']."""
+    def forward(self, images: Tensor | Sequence[Tensor], canvas: tuple[int, int] = (0, 0)) -> Tensor:
+        """uint8 or float [B,3,H,W], or a list of [3,H_i,W_i] of different sizes -> float [B,3,H',W'].
+
+        H', W' are at least ``canvas``.
+        """
         if self.bgr:
             images = images.flip(1) if isinstance(images, Tensor) else [i.flip(0) for i in images]
+        height = max(canvas[0], *(i.shape[-2] for i in images))
+        width = max(canvas[1], *(i.shape[-1] for i in images))
+        height, width = height + -height % self.divisor, width + -width % self.divisor
         if isinstance(images, Tensor):
             normal = (images.to(self.mean.device).float() - self.mean) / self.std
-            normal = F.pad(normal, (0, -normal.shape[-1] % self.divisor, 0, -normal.shape[-2] % self.divisor))
+            normal = F.pad(normal, (0, width - normal.shape[-1], 0, height - normal.shape[-2]))
             return normal.contiguous(memory_format=torch.channels_last)
-        height = max(i.shape[-2] for i in images)
-        width = max(i.shape[-1] for i in images)
-        height, width = height + -height % self.divisor, width + -width % self.divisor
         out = self.mean.new_zeros(len(images), 3, height, width)
         for slot, image in zip(out, images, strict=True):
             normal = (image.to(self.mean.device).float() - self.mean[0]) / self.std[0]

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from c2o_model.divisors import over_batch
+from c2o_model.modeling.box_weights import box_weights, weight_sums
+from c2o_model.modeling.class_losses import quality_focal_loss, softmax_loss
 from c2o_model.modeling.matcher import Match
+from c2o_model.settings import LossSwitches
 
 AREA_EPS = 1e-7
 QUALITY_KINDS = ("bce", "l1", "mse")
+PLAIN = LossSwitches()
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def matched_counts(match: Match, stages: int) -> Tensor:
-    """How many nodes of a batch are matched, per stage, at least 1: float32 [S], of a match [S*B, N]."""
-    return match.matched.view(stages, -1).sum(dim=1).float().clamp(min=1)
+    """How many nodes of the global batch are matched, per stage, at least 1: float32 [S], of a match [S*B, N]."""
+    return over_batch(match.matched.view(stages, -1).sum(dim=1).float()).clamp(min=1)
 
 
 def detection_losses(
@@ -63,24 +68,32 @@ def detection_losses(
     image_whwh: Tensor,
     weights: LossWeights,
     counts: Tensor | None = None,
+    switches: LossSwitches = PLAIN,
+    taking_part: Tensor | None = None,
+    box_sums: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Weighted class, box and GIoU loss of every stage (DiffusionDet sec. 3.3, deep supervision as in DETR).
 
     Args:
-        logits: [S, B, N, K]; all nodes count, an unmatched one as background of every class.
+        logits: [S, B, N, K]; all nodes count, an unmatched one as background of every class. With softmax
+            [S, B, N, K+1], background last.
         boxes: [S, B, N, 4]; matched nodes count. L1 is taken on boxes divided by the image size, GIoU in
             pixels.
         match: of the S*B images, stage-major: gt_index [S*B, N].
         gt_labels: int64 [B, G].
         gt_boxes: [B, G, 4].
         image_whwh: [B, 4].
-        counts: [S], the divisor of each stage; default `matched_counts`. With many processes pass the mean
-            over them.
+        counts: [S], the divisor of each stage; default `matched_counts`.
+        switches: other forms of the loss.
+        taking_part: bool [K], the classes in the federated loss; None for all.
+        box_sums: [S], the divisor of the box losses where BOX_LOSS_IOU_WEIGHT_POWER weighs them; default the sum of
+            the weights.
 
     Returns scalars `loss_ce`, `loss_bbox`, `loss_giou` for the last stage and, with the suffix `_0` ..
     `_{S-2}`, for the earlier ones.
     """
     stages, batch, nodes, classes = logits.shape
+    classes -= not switches.use_focal
     if counts is None:
         counts = matched_counts(match, stages)
     gt_index = match.gt_index.view(stages, batch, nodes)
@@ -88,8 +101,20 @@ def detection_losses(
     target_labels, target_boxes = _targets(gt_index, gt_labels, gt_boxes.float())
     # One extra class takes the unmatched nodes and is cut off again.
     column = torch.where(matched, target_labels, classes)
-    onehot = torch.zeros(stages, batch, nodes, classes + 1, device=logits.device).scatter_(3, column[..., None], 1.0)
-    ce = focal_loss(logits.float(), onehot[..., :classes], weights.alpha, weights.gamma)
+    if not switches.use_focal:
+        class_loss = softmax_loss(logits.float(), column, switches.no_object_weight)
+    else:
+        onehot = torch.zeros(stages, batch, nodes, classes + 1, device=logits.device).scatter_(
+            3, column[..., None], 1.0
+        )
+        if switches.cls_loss_type == "qfl":
+            targets = onehot[..., :classes] * match.iou.view(stages, batch, nodes, 1)
+            ce = quality_focal_loss(logits.float(), targets, switches.qfl_beta)
+        else:
+            ce = focal_loss(logits.float(), onehot[..., :classes], weights.alpha, weights.gamma)
+        if taking_part is not None:
+            ce = ce * taking_part
+        class_loss = ce.sum(dim=(1, 2, 3)) / counts
 
     # An unmatched node is compared with itself, as a constant: loss and gradient are exactly 0, with no
     # boolean indexing (which would wait for the GPU). The sides are large so that AREA_EPS vanishes in
@@ -101,9 +126,13 @@ def detection_losses(
     whwh = image_whwh.float()[:, None]
     l1 = (source / whwh - target / whwh).abs()
     giou = giou_loss(source, target)
+    if switches.box_loss_iou_weight_power:
+        fit = box_weights(match, switches.box_loss_iou_weight_power, switches.box_loss_iou_weight_floor)
+        counts = weight_sums(fit, stages) if box_sums is None else box_sums
+        l1, giou = l1 * fit.view(stages, batch, nodes, 1), giou * fit.view(stages, batch, nodes)
 
     losses = {
-        "loss_ce": weights.cls * ce.sum(dim=(1, 2, 3)) / counts,
+        "loss_ce": weights.cls * class_loss,
         "loss_bbox": weights.l1 * l1.sum(dim=(1, 2, 3)) / counts,
         "loss_giou": weights.giou * giou.sum(dim=(1, 2)) / counts,
     }
@@ -132,7 +161,7 @@ def quality_loss(q: Tensor, iou: Tensor, matched: Tensor, kind: str) -> Tensor:
         loss = (q.sigmoid() - target) ** 2
     else:
         raise ValueError(f"QUALITY_LOSS_TYPE: {kind!r} is unknown; choose one of {', '.join(QUALITY_KINDS)}")
-    return torch.where(matched, loss, 0.0).sum() / matched.sum().clamp(min=1)
+    return torch.where(matched, loss, 0.0).sum() / over_batch(matched.sum()).clamp(min=1)
 
 
 def distill_losses(
@@ -175,7 +204,7 @@ def distill_losses(
             student_logits.gather(1, per_class),
         )
         teacher_boxes, student_boxes = teacher_boxes.gather(1, per_side), student_boxes.gather(1, per_side)
-    count = teacher_logits.shape[0] * teacher_logits.shape[1]
+    count = over_batch(teacher_logits.shape[0] * teacher_logits.shape[1])
     losses: dict[str, Tensor] = {}
     if l1_weight:
         whwh = image_whwh.float()[:, None]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from c2o_model.modeling.class_losses import softmax_cost
+
 OUTSIDE_CENTRE_COST = 100.0
 OUTSIDE_ALL_COST = 1e4
 LOG_EPS = 1e-8
@@ -55,11 +57,12 @@ def match(
     alpha: float = 0.25,
     gamma: float = 2.0,
     center_radius: float = 2.5,
+    softmax: bool = False,
 ) -> Match:
     """Match nodes to objects in M images at once.
 
     Args:
-        logits: [M, N, K] class logits.
+        logits: [M, N, K] class logits; [M, N, K+1] with `softmax`.
         boxes: [M, N, 4] xyxy in pixels.
         gt_labels: int64 [M, G] in 0..K-1; anything where `gt_mask` is False.
         gt_boxes: [M, G, 4] xyxy in pixels.
@@ -68,6 +71,7 @@ def match(
         ota_k: an object takes k = max(1, floor(sum of its `ota_k` greatest IoUs)) nodes.
         cls_weight, l1_weight, giou_weight: factors of the three costs.
         alpha, gamma: of the focal class cost.
+        softmax: the logits are those of a softmax over K classes and background, [M, N, K+1].
         center_radius: half the side of the centre region, in units of the object's width and height.
     """
     if gt_mask.shape[1] == 0:
@@ -78,7 +82,10 @@ def match(
         )
     boxes, gt_boxes, whwh = boxes.float(), gt_boxes.float(), image_whwh.float()[:, None]
     iou, giou = pairwise_iou(boxes, gt_boxes)
-    cost = cls_weight * class_cost(logits.float(), gt_labels, alpha, gamma)
+    if softmax:
+        cost = cls_weight * softmax_cost(logits.float(), gt_labels)
+    else:
+        cost = cls_weight * class_cost(logits.float(), gt_labels, alpha, gamma)
     cost = cost + l1_weight * l1_cost(boxes / whwh, gt_boxes / whwh) - giou_weight * giou
     inside, near = centre_prior(boxes, gt_boxes, gt_mask, center_radius)
     cost = cost + (~inside).float() * OUTSIDE_CENTRE_COST + (~near).float()[..., None] * OUTSIDE_ALL_COST

@@ -19,6 +19,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from c2o_model.divisors import over_batch
 from c2o_model.modeling.images import PixelNormaliser
 from c2o_model.modeling.targets import TrainingBatch, TrainingDraws
 
@@ -53,11 +54,11 @@ class C2OBackbonePretrainer(nn.Module):
 
     def losses(self, batch: TrainingBatch, draws: TrainingDraws) -> dict[str, Tensor]:
         """Focal and GIoU loss of the dense predictions, each over the number of positive locations."""
-        pyramid = self.backbone(self.normalise(batch.images))
+        pyramid = self.backbone(self.normalise(batch.images, batch.canvas))
         logits, distances, centres, strides = self._predict([pyramid[f] for f in self.in_features])
         owner = self._assign(batch.boxes, batch.mask, centres, strides)  # [B,L] gt index or -1
         positive = owner >= 0
-        count = positive.sum().clamp(min=1)
+        count = over_batch(positive.sum()).clamp(min=1)
         chosen = owner.clamp(min=0)
         target = torch.zeros_like(logits)
         labels = batch.labels.clamp(min=0).gather(1, chosen)
@@ -74,7 +75,7 @@ class C2OBackbonePretrainer(nn.Module):
         """All locations of all levels: logits [B,L,K], distances [B,L,4] px, centres [L,2] px, strides [L]."""
         logits, distances, centres, strides = [], [], [], []
         for feature, stride in zip(features, self.strides, strict=True):
-            out = self.predictor(feature).flatten(2).transpose(1, 2)  # [B,hw,K+4]
+            out = self.predictor(feature).float().flatten(2).transpose(1, 2)  # [B,hw,K+4]
             logits.append(out[..., : self.num_classes])
             distances.append(out[..., self.num_classes :].clamp(max=6).exp() * stride)
             h, w = feature.shape[-2:]

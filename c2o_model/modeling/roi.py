@@ -62,7 +62,8 @@ class NodePooler(nn.Module):
             boxes = boxes.detach().nan_to_num(0.0).clamp(-FAR, FAR)
             level = self.levels(boxes)
         pool = self._separable if self.impl == "separable" else self._torchvision
-        return pool(features, boxes, level)
+        with torch.autocast(boxes.device.type, enabled=False):
+            return pool(features, boxes, level)
 
     def levels(self, boxes: Tensor) -> Tensor:
         """Index into ``strides`` a box, floor(level_0 + log2(sqrt(area) / size_0)), clamped; [..., 4] -> [...]."""

@@ -26,6 +26,14 @@ class StepNoise:
     label: Tensor
 
 
+@dataclass(frozen=True)
+class LabelNoise:
+    """Standard normal numbers for continuous label states of M node sets: ``ddim`` and ``renewal`` [M,N,K+1]."""
+
+    ddim: Tensor
+    renewal: Tensor
+
+
 def step_noise(keys: Sequence[tuple[int, int, int]], step: int, num_nodes: int, device: torch.device) -> StepNoise:
     """Noise of one sampler step.
 
@@ -43,3 +51,27 @@ def step_noise(keys: Sequence[tuple[int, int, int]], step: int, num_nodes: int, 
         uniform[i].uniform_(generator=generator)
     normal, uniform = normal.to(device), uniform.to(device)
     return StepNoise(normal[:, 0], normal[:, 1], uniform)
+
+
+def label_noise(
+    keys: Sequence[tuple[int, int, int]], step: int, num_nodes: int, states: int, device: torch.device
+) -> LabelNoise:
+    """As :func:`step_noise`, from streams of its own, for label vectors of ``states`` = K+1 components."""
+    normal = _normal("sample-label", keys, step, (2, num_nodes, states)).to(device)
+    return LabelNoise(normal[:, 0], normal[:, 1])
+
+
+def guidance_noise(
+    keys: Sequence[tuple[int, int, int]], step: int, langevin_steps: int, num_nodes: int, device: torch.device
+) -> Tensor:
+    """Standard normal [L,M,N,4] for the Langevin steps of one sampler step, from streams of its own."""
+    return _normal("guide", keys, step, (langevin_steps, num_nodes, 4)).to(device).transpose(0, 1)
+
+
+def _normal(purpose: str, keys: Sequence[tuple[int, int, int]], step: int, shape: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator()
+    normal = torch.empty(len(keys), *shape)
+    for i, (eval_seed, image_id, restart) in enumerate(keys):
+        generator.manual_seed(derive_seed(purpose, eval_seed, image_id, restart, step + 1))
+        normal[i].normal_(generator=generator)
+    return normal

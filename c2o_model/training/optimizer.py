@@ -14,6 +14,7 @@ from torch import nn
 # Modules whose learning rate is multiplied, and the key that holds the factor.
 LR_KEYS = {
     "head.geo_feat.": "GEO_FEAT_LR_MULT",
+    "head.geo_bias.": "GEO_BIAS_LR_MULT",
     "head.quality_head.": "QUALITY_LR_MULT",
     "head.label_embedding.": "LABEL_STATE_LR_MULT",
 }

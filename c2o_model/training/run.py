@@ -19,6 +19,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
+from detectron2.utils import comm
 from torch import Tensor, nn
 
 from c2o_model.checkpoint import CheckpointError, load_weights, read_checkpoint, save_checkpoint
@@ -31,16 +32,26 @@ from c2o_model.determinism import derive_seed
 from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
 from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.graph_parts import attention_kernels
+from c2o_model.modeling.head import HeadOutput
+from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
+from c2o_model.training import processes
+from c2o_model.training.compiling import compile_head
+from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training.distill import SamplerDistillation
-from c2o_model.training.draws import draw
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
+from c2o_model.training.frequencies import set_class_frequencies
+from c2o_model.training.metrics import MatchMetrics
 from c2o_model.training.optimizer import build_optimizer, clip_gradients
+from c2o_model.training.precision import precision
+from c2o_model.training.split import WHOLE, Part, SplitStep, check_split, on_device
 from c2o_model.training.state import load_state, save_state, training_lock
 
 Progress = Callable[[Mapping[str, Any]], None]
-NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.")
+Distillation = SamplerDistillation | ConsistencyDistillation
+NEW_MODULES = ("head.label_embedding.", "head.quality_head.", "head.geo_feat.", "head.geo_bias.")
 CURVE_PERIOD = 20  # iterations a row of the loss curve covers
 
 
@@ -65,6 +76,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Train to ``SOLVER.MAX_ITER`` and write ``output`` with its sidecar.
 
+    In the processes of one torch.distributed group (``train_net --num-gpus``) all call this alike; they share every
+    batch, and the first of them writes.
+
     Args:
         cfg: checked configuration of the model to train.
         seed: train seed; decides initial weights, data order, noise.
@@ -72,20 +86,26 @@ def train(
         recipe: digest of all that decides the result; a state of another recipe is not resumed.
         metadata: written into the checkpoint.
         init: checkpoint to start from (a pretrained backbone, or a detector without the newest modules).
-        teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL.
+        teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL and
+            CONSISTENCY_DISTILL.
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
-        progress: called about once a second with iteration, total, loss, seconds_per_iteration and eta_s.
+        progress: called about once a second with iteration, total, loss, seconds_per_iteration, eta_s and attention,
+            the kernel that each stage's attention ran.
 
     Returns:
-        The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means).
+        The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means), of a
+        detector also class_accuracy and l1 (MatchMetrics).
 
     Raises:
-        ConfigError: the configuration does not fit the split or the loop.
+        ConfigError: the configuration does not fit the split, the loop or the teacher, or asks for a teacher that is
+            not given.
         CheckpointError: init or teacher cannot be used, or the output cannot be written (an older file stays).
         TrainingDiverged: a loss is not finite.
     """
     _check(cfg, split)
-    with training_lock(state_dir):
+    chief = processes.rank() == 0  # of several processes one locks, reports and writes
+    with training_lock(state_dir) if chief else contextlib.nullcontext():
+        comm.synchronize()
         torch.manual_seed(derive_seed("init", seed))
         model = build_model(cfg).train()
         if init is not None:
@@ -97,7 +117,10 @@ def train(
         done, curve = load_state(
             state_dir, recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, average=average
         )
+        if not processes.alike([done]):
+            raise ConfigError(f"OUTPUT_DIR: {state_dir} is not the same directory for all processes; use a shared one")
         usable = split.without_empty()
+        set_class_frequencies(cfg, model, usable)
         augment = _augment(cfg)
         batches = SeededBatches(usable, cfg.SOLVER.IMS_PER_BATCH, seed, augment, cache_mb=cfg.DATALOADER.CACHE_MB)
         cache = None
@@ -105,18 +128,34 @@ def train(
             limit = cfg.DATALOADER.FEATURE_CACHE_MB
             code = f"{metadata.get('code_sha256', '')} {cfg.MODEL.FPN.FUSE_TYPE}"
             cache = cached_features(model, usable, limit, feature_dir, code)
-        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
+        device = next(model.parameters()).device
+        steps = cfg.SOLVER.ACCUMULATE_STEPS
+        check_split(model, cfg.SOLVER.IMS_PER_BATCH, steps, cfg.MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES)
+        if cfg.SOLVER.TORCH_COMPILE:
+            compile_head(model, cfg.SOLVER.TORCH_COMPILE_MODE)
+
+        metrics = MatchMetrics()
+
+        def forward(batch: Batch, part: Part) -> dict[str, Tensor]:
+            with precision(cfg.SOLVER.AMP.ENABLED, device):
+                return _step(cfg, model, batch, seed, iteration, distillation, cache, metrics, part)
+
+        parts = processes.world() * steps
+        split_step = SplitStep(forward, model, batches, seed, steps) if parts > 1 else None
+        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress, model)
         sums: dict[str, float] = {}
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
-            losses = _step(cfg, model, batches.batch(iteration), seed, iteration, distillation, cache)
+            optimizer.zero_grad(set_to_none=True)
+            losses = split_step.gradients(iteration) if split_step else forward(batches.batch(iteration), WHOLE)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
                 raise TrainingDiverged(f"iteration {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            if split_step is None:
+                total.backward()
+            metrics.end_iteration()
             norm = clip_gradients(cfg, optimizer)
-            rate = scheduler.get_last_lr()[0]
+            rate = optimizer.param_groups[0]["lr"]  # the scheduler forgets its last rate in a saved state
             optimizer.step()
             scheduler.step()
             if average is not None:
@@ -125,10 +164,12 @@ def train(
             if (iteration + 1) % CURVE_PERIOD == 0 or iteration + 1 == cfg.SOLVER.MAX_ITER:
                 count = (iteration % CURVE_PERIOD) + 1
                 curve.append({"iteration": iteration + 1, "lr": rate, **{k: v / count for k, v in sums.items()}})
+                curve[-1].update(metrics.row())
                 sums = {}
-            reporter.tell(iteration + 1, float(total.detach()))
+            if chief:
+                reporter.tell(iteration + 1, float(total.detach()))
             period = cfg.SOLVER.CHECKPOINT_PERIOD
-            if (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
+            if chief and (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
                 save_state(
                     state_dir,
                     recipe=recipe,
@@ -140,7 +181,9 @@ def train(
                     curve=curve,
                 )
         weights: Mapping[str, Tensor] = model.state_dict() if average is None else average.state
-        save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
+        if chief:
+            save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
+        comm.synchronize()  # when this returns, the checkpoint is there for every process
     return curve
 
 
@@ -160,38 +203,60 @@ def _step(
     batch: Batch,
     seed: int,
     iteration: int,
-    distillation: SamplerDistillation | None = None,
+    distillation: Distillation | None = None,
     cache: FeatureCache | None = None,
+    metrics: MatchMetrics | None = None,
+    part: Part = WHOLE,
 ) -> dict[str, Tensor]:
     size, max_gt = batch.mask.shape
     d = cfg.MODEL.DiffusionDet
-    draws = draw(seed, iteration, size, d.NUM_PROPOSALS, max_gt, d.DIFFUSION_TIMESTEPS)
+    draws = part.draws(
+        seed,
+        iteration,
+        size,
+        d.NUM_PROPOSALS,
+        max_gt,
+        d.DIFFUSION_TIMESTEPS,
+        label_states=d.NUM_CLASSES + 1 if d.LABEL_STATE and not d.LABEL_D3PM else 0,
+        classes=d.NUM_CLASSES if d.USE_FED_LOSS else 0,
+    )
     wh = batch.sizes.flip(1).float()
-    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2))
+    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, wh.repeat(1, 2), part.canvas)
+    device = next(model.parameters()).device
+    known, draws = on_device(known, device), on_device(draws, device)
     if not isinstance(model, DiffusionDet):
         return dict(model.losses(known, draws))  # type: ignore[operator]
-    features = model.features(known.images) if cache is None else cache(batch.image_ids.tolist())
-    losses = model.losses(known, draws, features)
+    features = model.features(known.images, known.canvas) if cache is None else cache(batch.image_ids.tolist())
+    seen: list[tuple[HeadOutput, Match]] = []
+    losses = model.losses(known, draws, features, watch=lambda *what: seen.append(what))
+    out, pairs = seen[0]
+    if metrics is not None:
+        metrics.add(out, pairs, known)
     if distillation is None:
         return losses
-    keys = [(seed, iteration * size + i, 0) for i in range(size)]
-    return {**losses, **distillation.losses(known, draws, features, keys)}
+    if isinstance(distillation, ConsistencyDistillation):
+        return {**losses, **distillation.losses(known, draws, features, out)}
+    return {**losses, **distillation.losses(known, draws, features, part.keys(seed, iteration, size))}
 
 
 def _distillation(
     cfg: CfgNode, model: nn.Module, teacher: Path | None, teacher_cfg: CfgNode | None
-) -> SamplerDistillation | None:
-    key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
-    if not cfg.MODEL.DiffusionDet.SAMPLER_DISTILL:
+) -> Distillation | None:
+    d = cfg.MODEL.DiffusionDet
+    key = "MODEL.DiffusionDet.CONSISTENCY_DISTILL" if d.CONSISTENCY_DISTILL else "MODEL.DiffusionDet.SAMPLER_DISTILL"
+    if not d.SAMPLER_DISTILL and not d.CONSISTENCY_DISTILL:
         if teacher is not None:
-            raise CheckpointError(f"{teacher}: a teacher is given, but {key} is off; switch it on or drop the teacher")
+            raise CheckpointError(
+                f"{teacher}: a teacher is given, but {key} is off and so is CONSISTENCY_DISTILL; switch one on or drop "
+                "the teacher"
+            )
         return None
     if teacher is None or teacher_cfg is None:
-        raise CheckpointError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
+        raise ConfigError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
     frozen = build_model(teacher_cfg)
     load_weights(frozen, teacher)
     assert isinstance(frozen, DiffusionDet) and isinstance(model, DiffusionDet)
-    return SamplerDistillation(frozen, model)
+    return ConsistencyDistillation(frozen, model) if d.CONSISTENCY_DISTILL else SamplerDistillation(frozen, model)
 
 
 def _augment(cfg: CfgNode) -> Augmentation:
@@ -215,6 +280,10 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
         raise ConfigError(
             f"SOLVER.CHECKPOINT_PERIOD: {period} is no multiple of {CURVE_PERIOD}, the rows of the loss curve"
         )
+    if cfg.MODEL.DiffusionDet.SELF_ATTN_IMPL == "flex" and cfg.MODEL.DEVICE == "cpu":
+        raise ConfigError(
+            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; use 'torch' or 'sdpa', or CUDA"
+        )
     if classes != len(split.class_names):
         raise ConfigError(
             f"MODEL.DiffusionDet.NUM_CLASSES: {classes}, but {split.annotation} has {len(split.class_names)} classes; "
@@ -225,7 +294,8 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
 class _Reporter:
     """Writes ``progress.json`` and calls back, at most once a second."""
 
-    def __init__(self, path: Path, done: int, total: int, progress: Progress) -> None:
+    def __init__(self, path: Path, done: int, total: int, progress: Progress, model: nn.Module) -> None:
+        self.model = model
         self.path, self.first, self.total, self.progress = path, done, total, progress
         self.start = self.last = time.monotonic()
 
@@ -242,6 +312,7 @@ class _Reporter:
             "seconds_per_iteration": pace,
             "eta_s": pace * (self.total - iteration),
             "pid": os.getpid(),
+            "attention": list(attention_kernels(self.model)) if isinstance(self.model, DiffusionDet) else [],
         }
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a display is not worth a training: on a full disk it stands still

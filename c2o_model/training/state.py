@@ -48,6 +48,8 @@ def save_state(
     if average is not None:
         tensors.update({f"average/{k}": v for k, v in average.state.items()})
     tensors["generator/torch"] = torch.get_rng_state()
+    if next(model.parameters()).is_cuda:
+        tensors["generator/cuda"] = torch.cuda.get_rng_state()
     metadata = {
         "recipe": recipe,
         "iteration": str(iteration),
@@ -109,6 +111,8 @@ def load_state(
     if average is not None:
         average.load(_below(tensors, "average/"))
     torch.set_rng_state(tensors["generator/torch"])
+    if "generator/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator/cuda"])
     return int(metadata["iteration"]), json.loads(metadata["curve"])
 
 

@@ -91,7 +91,7 @@ def test_the_first_fault_is_reported_with_file_key_and_value(repo):
         ("train_seeds: [0, 1]", "train_seeds: 5", "train_seeds: 5 is not a list"),
         ("train_seeds: [0, 1]", "train_seeds: [0, true]", "train_seeds[1]: True is not a whole number"),
         ("title: Toy", "titel: Toy", "titel: unknown key; did you mean 'title'?"),
-        ("title: Toy", "zzz: Toy", "zzz: unknown key; known: attention, comparisons, dataset, description, "),
+        ("title: Toy", "zzz: Toy", "zzz: unknown key; known: arms, attention, comparisons, dataset, description, "),
         ("name: toy\n", "name: tyo\n", "name: 'tyo' is not the file's name; write 'toy'"),
         ("name: toy\n", "", "name: is missing; add it"),
         ("init: baseline", "init: basline", "experiments.warm.init: 'basline' is not an experiment of this "),

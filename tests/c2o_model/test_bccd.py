@@ -1,4 +1,4 @@
-"""Real photographs: the pretrained backbone, a VOC directory, training and both APs, where ../shared/data/bccd is there."""
+"""Real photographs: pretrained backbone, VOC directory, training and both APs, where ../shared/data/bccd is there."""
 
 from __future__ import annotations
 

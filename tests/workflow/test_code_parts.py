@@ -39,6 +39,8 @@ def test_the_digest_of_a_part_covers_all_that_its_script_imports(part: str) -> N
     scripts = ROOT / "workflow" / "scripts"
     reached: set[Path] = set()
     ahead = imported(scripts / f"{part}.py") | imported(scripts / "job.py")
+    if (model := scripts / f"{part}_model.py").is_file():
+        ahead |= imported(model)
     while ahead:
         reached |= ahead
         ahead = {file for path in ahead for file in imported(path)} - reached

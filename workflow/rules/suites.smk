@@ -12,6 +12,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.suite import load_suite
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
+REDUCED = "_reduced"  # NAME_reduced: the suite NAME on a budget for tests
 
 
 @cache
@@ -44,8 +45,8 @@ def suite(name):
 
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
-    for found in usable_suites():
-        if found.data_name == wildcards.dataset:
+    for found in [*usable_suites(), *map(read_suite, [name + REDUCED for name in SUITES])]:
+        if getattr(found, "data_name", None) == wildcards.dataset:
             return found
     return stop(
         f"data/{wildcards.dataset}: no suite in configs/suites uses this data set"
@@ -99,7 +100,9 @@ def teacher_of(wildcards):
 
 
 def data_of(wildcards):
-    return f"data/{suite(wildcards.suite).data_name}/manifest.json"
+    """The data manifest; nothing where a suite has no rows."""
+    name = suite(wildcards.suite).data_name
+    return f"data/{name}/manifest.json" if name else []
 
 
 def timed_checkpoints(wildcards):
@@ -156,11 +159,11 @@ def suites_where(taught):
     for name in SUITES:
         found = read_suite(name)
         if isinstance(found, EvidenceError):
-            patterns += [] if taught else [re.escape(name)]
+            patterns += [] if taught else [f"{re.escape(name)}(?:{REDUCED})?"]
             continue
         fits = [e for e in found.experiments.values() if bool(e.teacher) == taught]
         names = "|".join(re.escape(e.name) for e in fits)
-        patterns += [f"{re.escape(name)}(?=/train/(?:{names})/)"] if fits else []
+        patterns += [f"{re.escape(name)}(?:{REDUCED})?(?=/train/(?:{names})/)"] if fits else []
     return "|".join(patterns) or "(?!)"
 
 
@@ -173,4 +176,5 @@ def suite_list():
         about = f"broken: {found}" if broken else found.title
         lines.append(f"  snakemake deliverables/{name:<16} {about}")
     lines.append(f"  {'c2o run SUITE':<39} the same with progress and remaining time")
+    lines.append(f"  {'SUITE' + REDUCED:<39} in place of a suite: its jobs on a budget for tests")
     return "\n".join([*lines, ""])

@@ -35,6 +35,8 @@ rule figures:
     input:
         runs="results/{suite}/tables/runs.tsv",
         summary="results/{suite}/tables/summary.tsv",
+        comparisons="results/{suite}/tables/comparisons.tsv",
+        attention=if_any("attention", "results/{suite}/attention/attention.tsv"),
         curves=outputs_of("train_jobs", "train", "curve.tsv"),
     output:
         figures=directory("results/{suite}/figures"),

@@ -9,7 +9,8 @@ with job(snakemake) as running:
     from c2o_evidence.freeze import check_refreeze
 
     running.refuse_stale_results()
-    bundle, data = running.results / "bundle", Path(snakemake.input.data).parent
+    bundle = running.results / "bundle"
+    data = Path(path).parent if (path := snakemake.input.get("data")) else None
     stage_bundle(running.results, bundle, running.suite, data_dir=data, lock=running.lock_file)
     allowed = bool(snakemake.config.get("refreeze", False))
     ledger = Path("manifests", "deliverables.tsv")

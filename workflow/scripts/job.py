@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ class Job:
     """A running job. What it prints goes to its log; `say` writes a line to the terminal."""
 
     def __init__(self, snakemake: Any, terminal: int) -> None:
-        self._snakemake = snakemake
+        self.snakemake = snakemake
         self._terminal = terminal
         self._clock = time.monotonic()
         self.started = utc_now()
@@ -39,7 +39,7 @@ class Job:
     @cached_property
     def suite(self) -> Suite:
         """The suite of the job, as it is now."""
-        return load_suite(self._snakemake.wildcards.suite, self.root)
+        return load_suite(self.snakemake.wildcards.suite, self.root)
 
     @property
     def results(self) -> Path:
@@ -63,7 +63,7 @@ class Job:
         Raises:
             EvidenceError: `digest`, computed now, is not the one that the plan has.
         """
-        if digest not in (planned := list(self._snakemake.params)):
+        if digest not in (planned := list(self.snakemake.params)):
             raise EvidenceError(
                 f"{self.title}: a configuration or source file was edited while the run was going on "
                 f"(planned {planned[0]}, now {digest}); type the command again"
@@ -91,15 +91,18 @@ class Job:
                     "Snakemake has no note of it; delete this directory and type the command again"
                 )
 
-    def record(self, part: str, nondeterminism: tuple[str, ...] = ()) -> None:
-        """Write the record, last of all outputs. `part` names the sources of the job (c2o_evidence.code)."""
-        made = {name: path for name, path in _files(self._snakemake.output).items() if name != "record"}
+    def record(self, part: str, nondeterminism: Sequence[str] = (), **more: str | list[str]) -> None:
+        """Write the record, last of all outputs.
+
+        `part` names the sources of the job (c2o_evidence.code); `more` goes into its parameters.
+        """
+        made = {name: path for name, path in _files(self.snakemake.output).items() if name != "record"}
         write_record(
-            self._snakemake.output.record,
-            rule=self._snakemake.rule,
-            inputs=_files(self._snakemake.input),
+            self.snakemake.output.record,
+            rule=self.snakemake.rule,
+            inputs=_files(self.snakemake.input),
             outputs=made,
-            parameters={**dict(self._snakemake.wildcards.items()), **dict(self._snakemake.params.items())},
+            parameters={**dict(self.snakemake.wildcards.items()), **dict(self.snakemake.params.items()), **more},
             lock_sha256=sha256_file(self.lock_file),
             code_sha256=code_digest(self.root, part),
             started=self.started,

@@ -11,7 +11,7 @@ import pytest
 
 from c2o_evidence.bundle import bundle_files, stage_bundle
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.figures import build_figures, write_figures
+from c2o_evidence.figures import build_figures, match_curves, write_figures
 from c2o_evidence.report import inline_svg, render_report
 from c2o_evidence.suite import load_suite
 from c2o_evidence.tables import write_tables
@@ -122,7 +122,28 @@ def test_svg_with_a_script_is_refused() -> None:
 def test_figures_have_no_dates_and_survive_undefined_numbers(root: Path) -> None:
     suite = load_suite("toy", root)
     files = build_figures(suite, [], [], {})
-    names = ("summary_strip", "ap_over_steps", "speed_quality", "loss_curves")
+    names = (
+        "summary_strip",
+        "ap_over_steps",
+        "comparisons",
+        "speed_quality",
+        "attention_cost",
+        "loss_curves",
+        "match_curves",
+    )
     assert set(files) == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert files == build_figures(suite, [], [], {})
     assert b"dc:date" not in files["summary_strip.svg"]
+
+
+def test_match_curves_show_the_trainings_that_have_them(root: Path) -> None:
+    suite = load_suite("toy", root)
+    first, second = suite.train_jobs[:2]
+    plain = [{"iteration": i, "lr": 0.1, "loss": 1.0} for i in (20, 40)]
+    rich = [{**row, "class_accuracy": 0.25 * n, "l1": 1.0 / n} for n, row in enumerate(plain, start=1)]
+    shown = match_curves(suite, {first: plain, second: rich})
+    accuracy, l1 = shown.axes
+    assert [line.get_xydata().tolist() for line in accuracy.lines] == [[[20, 0.25], [40, 0.5]]]
+    assert [line.get_xydata().tolist() for line in l1.lines] == [[[20, 1.0], [40, 0.5]]]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [second[0]]
+    assert [len(axes.lines) for axes in match_curves(suite, {first: plain}).axes] == [0, 0]
