@@ -81,7 +81,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from c2o_model.training.launch import ProcessError
     from c2o_model.training.run import TrainingDiverged
 
-    return ConfigError, CheckpointError, DataError, TrainingDiverged, ProcessError, NotImplementedError
+    return ConfigError, CheckpointError, DataError, TrainingDiverged, ProcessError
 
 
 def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]

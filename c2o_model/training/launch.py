@@ -23,7 +23,7 @@ from c2o_model.config import ConfigError
 from c2o_model.data.errors import DataError
 from c2o_model.training.run import TrainingDiverged
 
-MENDABLE = (ConfigError, CheckpointError, DataError, TrainingDiverged, NotImplementedError)
+MENDABLE = (ConfigError, CheckpointError, DataError, TrainingDiverged)
 
 
 class ProcessError(RuntimeError):
