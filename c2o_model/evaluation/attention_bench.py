@@ -143,6 +143,9 @@ def _measure(
         except AttentionBackendError as refusal:
             row["status"] = str(refusal)
             continue
+        except torch.OutOfMemoryError:
+            row["status"] = "not enough memory on the device"
+            continue
         row["max_abs_diff"] = (out - expected).abs().max().item()
         calls[key] = partial(_forward, layer, x, make_bias)
         del out
