@@ -253,6 +253,9 @@ def _distillation(
         return None
     if teacher is None or teacher_cfg is None:
         raise ConfigError(f"{key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)")
+    named = d[f"{key.rpartition('.')[2]}_TEACHER_WEIGHTS"]
+    if named and Path(named) != teacher:
+        raise ConfigError(f"{key}_TEACHER_WEIGHTS: {named}, but the teacher given is {teacher}; remove one of them")
     frozen = build_model(teacher_cfg)
     load_weights(frozen, teacher)
     assert isinstance(frozen, DiffusionDet) and isinstance(model, DiffusionDet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,12 @@ def test_a_training_with_a_teacher_and_the_messages_of_one_without(
     assert taught.keys() == alone.keys() and any(not torch.equal(v, alone[k]) for k, v in taught.items())
     with pytest.raises(ConfigError, match=f"{SWITCH}: needs a teacher checkpoint \\({SWITCH}_TEACHER_WEIGHTS or the"):
         run_training(tmp_path / "none", frozen, **ON)
+    for switch in ("CONSISTENCY_DISTILL", "SAMPLER_DISTILL"):
+        weights = f"MODEL.DiffusionDet.{switch}_TEACHER_WEIGHTS: other.safetensors, but the teacher given is {trained}"
+        with pytest.raises(ConfigError, match=f"{re.escape(weights)}; remove one of them"):
+            run_training(
+                tmp_path / "two", frozen, more, **{switch: True, f"{switch}_TEACHER_WEIGHTS": "other.safetensors"}
+            )
 
 
 def test_every_setting_is_read_from_its_key(make_config: Any) -> None:
