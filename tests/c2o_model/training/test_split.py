@@ -92,9 +92,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
         assert far(whole, parts) < 1e-5, steps
 
 
-def test_averaging_the_parts_would_not_do(
-    make_config: Any, tiny_split: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_averaging_the_parts_would_not_do(make_config: Any, tiny_split: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the shared counts are for: with its own counts each part weighs alike, whatever it holds."""
     from c2o_model.modeling import losses
 
