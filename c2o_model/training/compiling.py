@@ -1,7 +1,8 @@
 """SOLVER.TORCH_COMPILE: the stages of the head as compiled graphs while training.
 
 Each stage is compiled in place, so parameters and state-dict names stay. RoI pooling, matching and losses, whose
-shapes follow the data, stay as they are. Shapes are compiled as they come, never generalised: a resumed run must use
+shapes follow the data, stay as they are, and so does self-attention, whose kernel is the user's choice
+(SELF_ATTN_IMPL) and is recorded. Shapes are compiled as they come, never generalised: a resumed run must use
 the kernels of one that was not stopped. Evaluation and teachers are not compiled. Called by the training loop.
 """
 
@@ -45,4 +46,5 @@ def compile_head(model: nn.Module, mode: str) -> None:
     if missing:
         raise ConfigError(f"{KEY}: True needs {missing}; or set it to False")
     for stage in model.head.head_series:
+        stage.self_attn.forward = torch.compiler.disable(stage.self_attn.forward)
         stage.compile(mode=mode, dynamic=False)
