@@ -32,6 +32,7 @@ def comparison_bars(
     names = [f"{labels[row['a']]}\n− {labels[row['b']]}" for row in comparisons]
     axes.set_yticks(range(len(comparisons)), names, fontsize=7)
     axes.set_ylim(max(len(comparisons), 1) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=7)
     axes.set_xlabel("difference of mean AP (line: 95 % t interval, paired over train seeds)", fontsize=8)
 
 
