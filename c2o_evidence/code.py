@@ -24,7 +24,13 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     "data": ("c2o_model/data",),
     "train": (*_DETECTOR, "c2o_model/training", "c2o_model/data"),
     # The metrics are computed by c2o_evidence, so its AP belongs to what an evaluation is made of.
-    "evaluate": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_evidence/metrics.py"),
+    "evaluate": (
+        *_DETECTOR,
+        "c2o_model/evaluation",
+        "c2o_model/data",
+        "c2o_evidence/metrics.py",
+        "c2o_evidence/voc07.py",
+    ),
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),
     "tables": tuple(f"c2o_evidence/{name}" for name in ("tables", "figures.py", "bench_figures.py", "stats.py")),

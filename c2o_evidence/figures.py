@@ -197,7 +197,8 @@ def _draw_curves(axes: Axes, suite: Suite, curves: Mapping[tuple[str, int], Sequ
             curve = [row for row in curves.get((experiment, seed), ()) if column in row]
             if curve:
                 x, y = [row["iteration"] for row in curve], [row[column] for row in curve]
-                axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
+                dot = "." if len(x) == 1 else ""  # one point makes no line
+                axes.plot(x, y, dot + "-", color=COLOURS[index % len(COLOURS)], linewidth=0.8, alpha=0.7, label=label)
                 label = None
     axes.set_xlabel("iteration")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from c2o_evidence.detections import Detections
 from c2o_evidence.errors import TableError
+from c2o_evidence.voc07 import voc07_ap
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5}
@@ -24,6 +25,7 @@ class GroundTruth:
         source: how messages call it.
         class_names: names of its categories, by ascending category id.
         images: ids of its images.
+        voc: whether its objects are marked difficult or not, as in VOC: AP_voc07 is computed too.
     """
 
     def __init__(self, document: Mapping[str, Any], source: str) -> None:
@@ -51,6 +53,8 @@ class GroundTruth:
         for item in annotations:
             if item["image_id"] not in self.images or item["category_id"] not in ids:
                 raise TableError(f"{source}: annotation {item['id']} names an unknown image or category; correct it")
+        self.voc = any("difficult" in item for item in document["annotations"])
+        self._document = document
         self._coco = _index(document["images"], document["categories"], annotations)
 
     @classmethod
@@ -94,7 +98,7 @@ class GroundTruth:
             values = by_id[self._category[name]]
             defined = values[values > -1]
             metrics[f"AP-{name}"] = _percent(float(np.mean(defined)) if defined.size else -1.0)
-        return metrics
+        return {**metrics, **voc07_ap(self._document, detections, names)} if self.voc else metrics
 
     def _category_ids(self, names: Sequence[str], detections: Detections) -> list[int]:
         """Category id of each label; refuses what the annotation file does not know."""
@@ -127,7 +131,8 @@ def coco_metrics(
         class_names: category names in label order; default: the file's categories by ascending id.
 
     Returns:
-        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order. AP is the mean over classes that
+        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order (and, see voc07.py, AP_voc07). AP is the
+        mean over classes that
         have ground truth (not marked crowd); at most 100 detections an image and class count.
 
     Raises:

@@ -31,11 +31,14 @@ _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, 
 
 @dataclass(frozen=True)
 class Trained:
-    """A complete entry: its directory, who trained it (suite, experiment, seed), what need not repeat bit by bit."""
+    """A complete entry: its directory, who trained it (suite, experiment, seed), what need not repeat bit by bit, and
+    the kernel that each stage's attention ran.
+    """
 
     path: Path
     origin: Mapping[str, str]
     nondeterminism: tuple[str, ...]
+    attention: tuple[str, ...]
 
     @property
     def place(self) -> str:
@@ -86,7 +89,7 @@ class TrainedStore:
                 if (found := sha256_file(path / name)) != entry["files"][name]:
                     raise EvidenceError(f"{name}: sha256: expected {entry['files'][name]}, found {found}")
             check_sidecar(path / FILES[0])
-            return Trained(path, dict(entry["origin"]), tuple(entry["nondeterminism"]))
+            return Trained(path, dict(entry["origin"]), tuple(entry["nondeterminism"]), tuple(entry["attention"]))
         except (EvidenceError, OSError, ValueError, KeyError, TypeError) as error:
             print(f"{path}: is damaged and not used: {error}", file=sys.stderr, flush=True)
             return None
@@ -104,7 +107,12 @@ class TrainedStore:
                 temporary.unlink(missing_ok=True)
 
     def keep(
-        self, key: str, files: Mapping[str, Path], origin: Mapping[str, str], nondeterminism: tuple[str, ...] = ()
+        self,
+        key: str,
+        files: Mapping[str, Path],
+        origin: Mapping[str, str],
+        nondeterminism: tuple[str, ...] = (),
+        attention: tuple[str, ...] = (),
     ) -> Trained:
         """Make an entry of the files of a finished training; a damaged one of that key is replaced.
 
@@ -120,7 +128,12 @@ class TrainedStore:
             _link(files[name], building / name)
             sync(building / name)
         digests = {name: sha256_file(building / name) for name in FILES}
-        document = {"files": digests, "origin": dict(origin), "nondeterminism": list(nondeterminism)}
+        document = {
+            "files": digests,
+            "origin": dict(origin),
+            "nondeterminism": list(nondeterminism),
+            "attention": list(attention),
+        }
         atomic_write(building / ENTRY, json.dumps(document, indent=2, sort_keys=True) + "\n")
         target = self.root / key
         if target.exists():
@@ -128,7 +141,7 @@ class TrainedStore:
         os.replace(building, target)
         sync(self.root)
         shutil.rmtree(self.root / f".{key}.damaged", ignore_errors=True)
-        return Trained(target, dict(origin), nondeterminism)
+        return Trained(target, dict(origin), nondeterminism, attention)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from c2o_model.released import to_our_names
+
 # Buffers that a released DiffusionDet file carries and that follow from the schedule.
 SCHEDULE_BUFFERS = frozenset(
     {
@@ -145,7 +147,7 @@ def load_weights(
     Raises:
         CheckpointError: for any other missing, unexpected or differently shaped tensor, naming the first few.
     """
-    state, _ = read_checkpoint(path)
+    state = to_our_names(read_checkpoint(path)[0])
     own = model.state_dict()
     state = {k: v for k, v in state.items() if k in own or not (k in SCHEDULE_BUFFERS or k.endswith(COUNTER))}
     missing = sorted(k for k in own if k not in state and not k.startswith(allow_new or ("\0",)))

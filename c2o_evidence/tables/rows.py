@@ -15,6 +15,7 @@ from c2o_evidence import stats
 from c2o_evidence.suite import Suite, SuiteRow
 
 Row = Mapping[str, Any]
+VOC07 = "AP_voc07"
 SIZES = ("AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -90,6 +91,9 @@ def summary_row(suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequen
     result["speedup_over"] = over
     result["hardware_id"] = timed["hardware_id"] if timed is not None else None
     result["notes"] = "; ".join(notes) or None
+    if runs and VOC07 in runs[0]:
+        voc07 = [v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group]
+        result[f"mean_{VOC07}"] = stats.mean(voc07)
     return result
 
 

@@ -107,7 +107,13 @@ def _summary_cells(row: Row) -> list[str]:
         number(seconds * 1000, 1),
         number(row["inference_fps"], 1),
         speedup(row),
+        *([number(row["mean_AP_voc07"])] if "mean_AP_voc07" in row else []),
     ]
+
+
+def _summary_header(summary: Sequence[Row]) -> tuple[str, ...]:
+    """The columns; VOC 2007's AP where the set has it."""
+    return (*SUMMARY_HEADER, *(["AP VOC07"] if summary and "mean_AP_voc07" in summary[0] else []))
 
 
 def hardware_note(summary: Sequence[Row], timing: Sequence[Row]) -> str:
@@ -135,7 +141,7 @@ def _comparison_cells(row: Row) -> list[str]:
 
 def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[Row], timing: Sequence[Row]) -> str:
     """The summary with its comparisons, and what the columns mean."""
-    text = f"# {title}\n\n" + _markdown(SUMMARY_HEADER, [_summary_cells(row) for row in summary], 1)
+    text = f"# {title}\n\n" + _markdown(_summary_header(summary), [_summary_cells(row) for row in summary], 1)
     text += "\nAP: mean over all runs ± population standard deviation, scale 0-100. "
     text += "95 % interval: Student t over train seeds (mean over eval seeds each).\n"
     note = hardware_note(summary, timing)
@@ -163,7 +169,7 @@ def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[R
 
 def summary_latex(summary: Sequence[Row]) -> str:
     """The summary as a `tabular`; needs the package booktabs."""
-    return _latex(SUMMARY_HEADER, [_summary_cells(row) for row in summary], 1)
+    return _latex(_summary_header(summary), [_summary_cells(row) for row in summary], 1)
 
 
 MAIN_HEADER = (

@@ -190,7 +190,7 @@ def expected_rows(
                     "train_seed": seed,
                     "eval_seed": eval_seed,
                     "sample_step": row.sample_step,
-                    **{name: metrics[name] for name in columns},
+                    **{name: metrics[name] for name in [*columns, *(n for n in metrics if n.startswith("AP_voc07"))]},
                 }
             )
     return rows

@@ -50,7 +50,7 @@ def import_coco(
 def import_set(
     config: Mapping[str, Any], recipe: Mapping[str, Any], out: Path, fill: Callable[[Path], None]
 ) -> DataManifest:
-    """Make sure that ``out`` holds the set made by ``fill(directory)`` for ``recipe``; one process at a time, all or nothing.
+    """Make sure that ``out`` holds the set made by ``fill(directory)`` for ``recipe``: one process at a time, or nothing.
 
     Raises:
         DataError: as ``fill``, or the digest is not that of ``config``.
@@ -74,6 +74,8 @@ def import_set(
                     "these are not the files that the configuration was written for; restore them, or put the new digest there",
                 )
             manifests.write(manifest)
+            if out.is_dir() and not any(out.iterdir()):
+                out.rmdir()  # the workflow makes the directory of an output before the job begins
             if out.exists():
                 raise DataError(out, "holds another or a damaged set", "move it away")
             os.rename(partial, out)

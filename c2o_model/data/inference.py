@@ -21,8 +21,8 @@ from c2o_model.data.resize import resize, resized_size
 class InferenceBatch:
     """B images of one size as the network gets them.
 
-    images uint8 [B,3,H,W] RGB; image_ids B; whwh [B,4] network pixels; scale [B,4], by which boxes are multiplied to get
-    original pixels, and limit [B,4], the original size, or None for both where images keep their size.
+    images uint8 [B,3,H,W] RGB; image_ids B; whwh [B,4] network pixels; scale [B,4], by which boxes are multiplied to
+    get original pixels, and limit [B,4], the original size, or None for both where images keep their size.
     """
 
     images: Tensor
@@ -39,26 +39,31 @@ class InferenceBatch:
         return (boxes * scale).clamp(min=0).minimum(limit)
 
 
-def inference_batches(split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333) -> Iterator[InferenceBatch]:
+def inference_batches(
+    split: CocoSplit, batch_size: int, shorter: int = 0, longest: int = 1333, rank: int = 0, world_size: int = 1
+) -> Iterator[InferenceBatch]:
     """The images of ``split`` in order, at most ``batch_size`` at once, decoded as they come.
 
     Args:
         shorter: INPUT.MIN_SIZE_TEST, px; 0 leaves images as they are. longest: INPUT.MAX_SIZE_TEST.
+        rank, world_size: of several processes each takes every ``world_size``-th of the same batches, from ``rank`` on.
     """
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size} is not positive")
     store = ImageStore(split, cache_mb=0)
     sizes = [(int(h), int(w)) for h, w in split.sizes]
     targets = [resized_size(h, w, shorter, longest) if shorter else (h, w) for h, w in sizes]
-    start = 0
+    start = number = 0
     while start < len(split):
         end = start + 1
         while end < min(start + batch_size, len(split)) and targets[end] == targets[start]:
             end += 1
         height, width = targets[start]
-        images = torch.stack([resize(store[i], torch.zeros(0, 4), height, width)[0] for i in range(start, end)])
-        whwh = torch.tensor([[width, height]]).float().repeat(end - start, 2)
-        limit = torch.tensor([[w, h] for h, w in sizes[start:end]]).float().repeat(1, 2) if shorter else None
+        first, start, number = start, end, number + 1
+        if (number - 1) % world_size != rank:
+            continue
+        images = torch.stack([resize(store[i], torch.zeros(0, 4), height, width)[0] for i in range(first, end)])
+        whwh = torch.tensor([[width, height]]).float().repeat(end - first, 2)
+        limit = torch.tensor([[w, h] for h, w in sizes[first:end]]).float().repeat(1, 2) if shorter else None
         scale = None if limit is None else limit / whwh
-        yield InferenceBatch(images, [split.image_ids[i] for i in range(start, end)], whwh, scale, limit)
-        start = end
+        yield InferenceBatch(images, [split.image_ids[i] for i in range(first, end)], whwh, scale, limit)

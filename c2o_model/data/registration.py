@@ -99,9 +99,7 @@ def _loaders(environ: Mapping[str, str], digits_root: Path) -> dict[str, Callabl
 
 def _not_built(name: str, title: str, needs: str) -> Callable[[], list[dict[str, Any]]]:
     def refuse() -> list[dict[str, Any]]:
-        raise NotImplementedError(
-            f"{name}: {title} has no converter yet; it needs {needs}. With a COCO JSON of it use {EXTRA}"
-        )
+        raise DataError(name, f"{title} has no converter; it needs {needs}", f"with a COCO JSON of it use {EXTRA}")
 
     return refuse
 
@@ -183,8 +181,7 @@ def named_split(
 ) -> CocoSplit:
     """A set by name, for our own loader: embedded, extra, or one of Detectron2's that is a COCO JSON.
 
-    Raises DataError as `dataset_dicts`, NotImplementedError for sets in other formats (VOC, LVIS and the
-    planned ones).
+    Raises DataError as `dataset_dicts`, and for sets in other formats (VOC, LVIS and the planned ones).
     """
     loaders = _loaders(os.environ if environ is None else environ, digits_root)
     if name in loaders:
@@ -194,5 +191,9 @@ def named_split(
     if metadata.get("c2o", False):
         dataset_dicts(name)  # a planned set: says what is missing
     if metadata.evaluator_type != "coco":
-        raise NotImplementedError(f"{name}: only sets in COCO format can be loaded here so far; see {EXTRA}")
+        raise DataError(
+            name,
+            "is not in COCO format",
+            f"name a COCO JSON of it in {EXTRA}, or describe a VOC directory in configs/data (kind: voc)",
+        )
     return load_split(metadata.json_file, metadata.image_root)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,9 +34,9 @@ def resize(image: Tensor, boxes: Tensor, height: int, width: int) -> tuple[Tenso
     if (old_height, old_width) == (height, width):
         return image, boxes
     pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    smaller = torch.frombuffer(bytearray(pixels.resize((width, height), Image.Resampling.BILINEAR).tobytes()), dtype=torch.uint8)
+    smaller = torch.from_numpy(np.array(pixels.resize((width, height), Image.Resampling.BILINEAR)))
     scale = boxes.new_tensor([width / old_width, height / old_height]).repeat(2)
-    return smaller.view(height, width, 3).permute(2, 0, 1).contiguous(), boxes * scale
+    return smaller.permute(2, 0, 1).contiguous(), boxes * scale
 
 
 def crop(
@@ -52,8 +53,8 @@ def crop(
 class Resize:
     """Bring the shorter side to one of ``sizes`` px (``sampling`` choice) or to any value between them (range).
 
-    Called like `augment.Augment`, whose place in the stream of draws is before it. With ``crop`` (smallest, largest px a
-    side) half of the images are first resized to one of BEFORE_CROP and cut to a random window.
+    Called like `augment.Augment`, whose place in the stream of draws is before it. With ``crop`` (smallest, largest px
+    a side) half of the images are first resized to one of BEFORE_CROP and cut to a random window.
     """
 
     sizes: tuple[int, ...]
@@ -98,7 +99,7 @@ class Augmentation:
 def training_resize(
     sizes: Sequence[int], longest: int, sampling: str, cropped: bool, crop_size: Sequence[float]
 ) -> Resize | None:
-    """The `Resize` of INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TRAIN_SAMPLING and CROP; None where size is (0,)."""
+    """The `Resize` of INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, MIN_SIZE_TRAIN_SAMPLING, CROP; None where size is (0,)."""
     if tuple(sizes) == (0,):
         return None
     low, high = (int(side) for side in crop_size)

@@ -4,8 +4,8 @@
 
 Boxes are whole pixels counted from 1, both ends included: xmin = 1 is the left edge, so COCO's x is xmin - 1 and the
 width xmax - xmin + 1. A box with xmax <= xmin or ymax <= ymin has no area: it is left out and counted in the log.
-Objects marked ``difficult`` stay, with the mark; ``truncated`` too. XML is parsed by the standard library's expat with document
-types refused: without one there are no entities, internal or external.
+Objects marked ``difficult`` stay, with the mark; ``truncated`` too. XML is parsed by the standard library's expat with
+document types refused: without one there are no entities, internal or external.
 Source: the VOC2007 development kit's documentation (Everingham et al., IJCV 2010).
 """
 
@@ -89,14 +89,15 @@ def image_file(root: Path, name: str) -> Path:
 def check_layout(root: Path) -> None:
     """Raise DataError unless ``root`` has the three directories of VOC."""
     if not root.is_dir():
-        raise DataError(root, "does not exist", "put a data set in VOC layout there, or correct `root` in the data configuration")
+        todo = "put a data set in VOC layout there, or correct `root` in the data configuration"
+        raise DataError(root, "does not exist", todo)
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         if not (root / part).is_dir():
             raise DataError(root / part, "is missing", "a VOC layout has JPEGImages, Annotations and ImageSets/Main")
 
 
 def read_objects(path: Path) -> tuple[int, int, list[dict[str, Any]]]:
-    """(height, width, objects) of an annotation file; objects have name, corners [x0,y0,x1,y1], difficult, truncated."""
+    """(height, width, objects) of an annotation file; each has name, corners [x0,y0,x1,y1], difficult, truncated."""
     root = parse_xml(path)
     width, height = (_integer(path, root, f"size/{side}") for side in ("width", "height"))
     objects = []
@@ -127,7 +128,8 @@ def voc_document(root: Path, names: Sequence[str], classes: Sequence[str]) -> di
         images.append({"id": image_id, "file_name": image_file(root, name).name, "height": height, "width": width})
         for item in objects:
             if item["name"] not in categories:
-                raise DataError(path, f"{item['name']!r} is not one of the classes {list(classes)}", "add it to `classes`")
+                what = f"{item['name']!r} is not one of the classes {list(classes)}"
+                raise DataError(path, what, "add it to `classes`")
             x0, y0, x1, y1 = item["corners"]
             if x1 <= x0 or y1 <= y0:
                 dropped.append(f"{name} {item['name']} {item['corners']}")

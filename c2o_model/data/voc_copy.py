@@ -1,7 +1,8 @@
 """A user's data set in VOC layout, taken into the evidence chain: copied beside COCO JSONs and a manifest of digests.
 
 A data configuration of ``kind: voc`` names the directory and, for each split, a list of ImageSets/Main. The copy has
-the layout of the embedded set, so all else treats both alike. The originals are only read. Called by the workflow's data rule.
+the layout of the embedded set, so all else treats both alike. The originals are only read. Called by the workflow's
+data rule.
 """
 
 from __future__ import annotations
@@ -26,21 +27,22 @@ def import_voc(
     """Make sure that ``out`` holds a checked copy of the set of ``config``, and return its manifest.
 
     Args:
-        config: the parsed data YAML: name, root, splits {train: LIST, val: LIST, holdout?: LIST}, classes (optional: all that
-            occur, sorted), sha256 (optional, of the copy).
+        config: the parsed data YAML: name, root, splits {train: LIST, val: LIST, holdout?: LIST}, classes (optional:
+            all that occur, sorted), sha256 (optional, of the copy).
         base: directory that a relative ``root`` starts from. ``~`` and environment variables are expanded.
         progress: called with (done, total) images of a split.
 
     Raises:
-        DataError: the directory or a file of it is missing or malformed, an image is in two splits, or the digest is not the
-            expected one. Nothing is left behind then.
+        DataError: the directory or a file of it is missing or malformed, an image is in two splits, or the digest is
+            not the expected one. Nothing is left behind then.
     """
     recipe = {key: config[key] for key in ("kind", "root", "splits", "classes") if key in config}
 
     def fill(partial: Path) -> None:
         root = expand(str(config["root"]), base)
         if "$" in str(root):
-            raise DataError(root, "an environment variable of `root` is not set", f"set it to the directory of {config['name']}")
+            todo = f"set it to the directory of {config['name']}"
+            raise DataError(root, "an environment variable of `root` is not set", todo)
         check_layout(root)
         names = {split: read_names(root, listed) for split, listed in config["splits"].items()}
         _check_apart(root, names)
@@ -56,9 +58,8 @@ def _check_apart(root: Path, names: Mapping[str, list[str]]) -> None:
     for split, members in names.items():
         for name in members:
             if owner.setdefault(name, split) != split:
-                raise DataError(
-                    root / "ImageSets", f"{name} is in the splits {owner[name]} and {split}", "name lists that are disjoint"
-                )
+                what = f"{name} is in the splits {owner[name]} and {split}"
+                raise DataError(root / "ImageSets", what, "name lists that are disjoint")
 
 
 def _copy_split(

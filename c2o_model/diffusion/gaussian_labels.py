@@ -4,8 +4,9 @@ The label c in {0..K-1, unk = K} is the analog-bit vector scale (2 onehot(c) - 1
 2208.04202) and goes through the boxes' own Gaussian process: same schedule, same time, scale SNR_SCALE. Nodes without
 an object carry ``unk``. What the head sees is the noisy vector decoded as a box is, clamped to [-scale, scale] and
 brought to [0, 1]; it enters through the same embedding as the discrete states do. Sampling starts from pure noise and
-walks with DDIM, as the boxes do. A renewed box starts again from pure noise, label included. Called by the detector's training nodes and the sampler; the counterpart of
-:mod:`c2o_model.diffusion.labels`.
+walks with DDIM, as the boxes do. A renewed box starts again from pure noise, label included.
+
+Called by the detector's training nodes and the sampler; the counterpart of :mod:`c2o_model.diffusion.labels`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the attention kernels cost: time and peak memory of one layer, by node count, kernel and bias."""
+"""What the attention kernels cost: time and peak memory of one layer, by node count, kernel, bias and dtype."""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypedDict
 
@@ -13,6 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from c2o_model.graph.attention import SDPA_BACKENDS, AttentionBackendError, NodeAttention
+from c2o_model.graph.bias import EdgeBias, GeoBias
+
+IMAGE_SIDE = 1000.0  # pixels; boxes are drawn in an image of this size
+NEIGHBOURS = 16
+BIASES = ("none", "distance", "lowrank", "iou", "knn")
+"""No bias; GEO_BIAS_TYPE distance with each node's own scale; with a shared one, which `sdpa` runs in its low-rank form
+and the others as a matrix; iou; and the graph of the 16 nearest neighbours without a bias."""
 
 
 class AttentionRow(TypedDict):
@@ -38,12 +45,20 @@ class AttentionRow(TypedDict):
 
 
 def bench_attention(
-    nodes: list[int], heads: int, dim: int, repeats: int, batch: int = 1, device: str = "cpu"
+    nodes: list[int],
+    heads: int,
+    dim: int,
+    repeats: int,
+    batch: int = 1,
+    device: str = "cpu",
+    dtypes: Sequence[str] = ("float32",),
+    biases: Sequence[str] = BIASES,
 ) -> list[AttentionRow]:
-    """Time one forward pass of `NodeAttention` (projections included, no gradient, float32).
+    """Time one forward pass of a layer (projections included, no gradient), bias and edges made anew in each call.
 
-    Kernels: `torch` (the arithmetic of nn.MultiheadAttention), and `sdpa` pinned to each of its backends;
-    each with no bias and with an additive bias [H, N, N]. The kernels take turns in every repeat, so that a
+    Layers: `mha`, nn.MultiheadAttention itself as DiffusionDet calls it, with the bias as its mask: the baseline;
+    and `NodeAttention` as `torch` (the same arithmetic without the averaged weights), as `sdpa` pinned to each of its
+    backends, and on CUDA as `flex`. Biases: see BIASES. The layers take turns in every repeat, so that a
     disturbance of the machine does not fall on one of them. A kernel that does not exist here gets a row
     whose `status` says why; else `status` is "ok".
 
@@ -52,8 +67,7 @@ def bench_attention(
     be no measure: the C library keeps freed pages, so a second call may not raise it at all.) Scratch memory
     that a BLAS library takes for itself is not in it.
 
-    `max_abs_diff` is the greatest difference to nn.MultiheadAttention.forward with the same weights and
-    input.
+    `max_abs_diff` is the greatest difference to the baseline with the same weights and input, in the same dtype.
 
     Args:
         nodes: the N to measure, each >= 1.
@@ -61,47 +75,76 @@ def bench_attention(
         repeats: timed calls, after one warm-up.
         batch: graphs at once.
         device: "cpu" or "cuda".
+        dtypes: of weights and nodes: float32, bfloat16, float16. Boxes stay float32.
+        biases: which of BIASES.
     """
     rows: list[AttentionRow] = []
-    for count in nodes:
-        generator = torch.Generator().manual_seed(count)
-        x = torch.randn(batch, count, dim, generator=generator).to(device)
-        bias = torch.randn(heads, count, count, generator=generator).to(device)
-        layers = _layers(dim, heads, device)
-        for tag, added in (("none", None), ("additive", bias)):
-            rows += _measure(layers, x, added, tag, repeats)
+    for dtype in dtypes:
+        layers = _layers(dim, heads, device, getattr(torch, dtype))
+        for count in nodes:
+            generator = torch.Generator().manual_seed(count)
+            x = torch.randn(batch, count, dim, generator=generator).to(device, getattr(torch, dtype))
+            low = torch.rand(batch, count, 2, generator=generator) * IMAGE_SIDE * 0.8
+            size = (torch.rand(batch, count, 2, generator=generator) * 0.2 + 0.01) * IMAGE_SIDE
+            boxes = torch.cat([low, low + size], dim=-1).to(device)
+            for tag in biases:
+                rows += _measure(layers, x, _bias_maker(tag, heads, boxes), tag, repeats)
     return rows
 
 
-def _layers(dim: int, heads: int, device: str) -> dict[tuple[str, str], NodeAttention]:
+def _bias_maker(tag: str, heads: int, boxes: Tensor) -> Callable[[], EdgeBias | None]:
+    """What makes the bias from the boxes, as a stage of the head does before its attention."""
+    if tag == "none":
+        return lambda: None
+    kind = {"knn": "none", "lowrank": "distance"}.get(tag, tag)
+    module = GeoBias(kind, heads, 1000, shared=tag == "lowrank", topk=NEIGHBOURS if tag == "knn" else 0)
+    if module.scale is not None:
+        nn.init.constant_(module.scale, 0.5)
+    module.to(boxes.device).requires_grad_(False)
+    whwh = boxes.new_full((len(boxes), 4), IMAGE_SIDE)
+    return partial(module, boxes, whwh, torch.zeros(len(boxes), device=boxes.device))
+
+
+def _layers(dim: int, heads: int, device: str, dtype: torch.dtype) -> dict[tuple[str, str], nn.MultiheadAttention]:
     """One layer a kernel, all with the same weights, by (impl, backend)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = {("torch", "-"): NodeAttention(dim, heads)}
+        layers: dict[tuple[str, str], nn.MultiheadAttention] = {
+            ("mha", "-"): nn.MultiheadAttention(dim, heads, batch_first=True),
+            ("torch", "-"): NodeAttention(dim, heads),
+        }
         for backend in SDPA_BACKENDS:
             layers["sdpa", backend] = NodeAttention(dim, heads, impl="sdpa", sdpa_backend=backend)
+        layers["flex", "compiled"] = NodeAttention(dim, heads, impl="flex")
     for layer in layers.values():
-        layer.load_state_dict(layers["torch", "-"].state_dict())
-        layer.to(device).eval()
+        layer.load_state_dict(layers["mha", "-"].state_dict())
+        layer.to(device, dtype).eval()
     return layers
 
 
 @torch.no_grad()
 def _measure(
-    layers: dict[tuple[str, str], NodeAttention], x: Tensor, bias: Tensor | None, tag: str, repeats: int
+    layers: dict[tuple[str, str], nn.MultiheadAttention],
+    x: Tensor,
+    make_bias: Callable[[], EdgeBias | None],
+    tag: str,
+    repeats: int,
 ) -> list[AttentionRow]:
-    expected = _reference(layers["torch", "-"], x, bias)
+    expected = _forward(layers["mha", "-"], x, make_bias)
     calls: dict[tuple[str, str], Callable[[], Tensor]] = {}
     rows: dict[tuple[str, str], AttentionRow] = {}
     for key, layer in layers.items():
         rows[key] = row = _empty_row(key, layer, x, tag, repeats)
+        if key[0] == "flex" and not x.is_cuda:
+            row["status"] = "flex is compiled on CUDA only; on a CPU it is written out, which is no kernel to time"
+            continue
         try:
-            out = layer(x, bias=bias)  # the warm-up
+            out = _forward(layer, x, make_bias)  # the warm-up
         except AttentionBackendError as refusal:
             row["status"] = str(refusal)
             continue
         row["max_abs_diff"] = (out - expected).abs().max().item()
-        calls[key] = partial(layer, x, bias=bias)
+        calls[key] = partial(_forward, layer, x, make_bias)
         del out
         row["peak_bytes"] = _peak_bytes(calls[key], x.device)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
@@ -118,7 +161,7 @@ def _measure(
     return list(rows.values())
 
 
-def _empty_row(key: tuple[str, str], layer: NodeAttention, x: Tensor, tag: str, repeats: int) -> AttentionRow:
+def _empty_row(key: tuple[str, str], layer: nn.MultiheadAttention, x: Tensor, tag: str, repeats: int) -> AttentionRow:
     nan = float("nan")
     return AttentionRow(
         impl=key[0],
@@ -141,10 +184,15 @@ def _empty_row(key: tuple[str, str], layer: NodeAttention, x: Tensor, tag: str, 
     )
 
 
-def _reference(layer: NodeAttention, x: Tensor, bias: Tensor | None) -> Tensor:
-    """nn.MultiheadAttention's own forward with the layer's weights, as DiffusionDet calls it."""
-    mask = None if bias is None else bias.repeat(x.shape[0], 1, 1)
-    out: Tensor = nn.MultiheadAttention.forward(layer, x, x, x, attn_mask=mask)[0]
+def _forward(layer: nn.MultiheadAttention, x: Tensor, make_bias: Callable[[], EdgeBias | None]) -> Tensor:
+    """One call with its bias. nn.MultiheadAttention gets it as a float mask [M*H, N, N]."""
+    bias = make_bias()
+    if isinstance(layer, NodeAttention):
+        return layer(x, bias=bias)
+    matrix = None if bias is None else bias.dense()
+    if matrix is not None:
+        matrix = matrix.expand(-1, layer.num_heads, -1, -1).flatten(0, 1).to(x.dtype)
+    out: Tensor = layer(x, x, x, attn_mask=matrix)[0]
     return out
 
 

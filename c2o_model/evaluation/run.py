@@ -7,7 +7,7 @@ Called by the workflow's evaluate rule and by ``train_net --eval-only``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.utils import comm
 from numpy.typing import NDArray
 
 from c2o_model.checkpoint import load_weights
@@ -22,6 +23,7 @@ from c2o_model.config import ConfigError, at_test_time, typed_config
 from c2o_model.data.coco import CocoSplit
 from c2o_model.data.inference import inference_batches
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.graph_parts import attention_kernels
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
 from c2o_model.settings import Settings
@@ -76,11 +78,14 @@ def evaluate(
     eval_seeds: Sequence[int],
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    attention: Callable[[tuple[str, ...]], None] = lambda kernels: None,
 ) -> Iterator[RunDetections]:
     """Sample every row with every eval seed on every image of ``split``.
 
     Yields one :class:`RunDetections` per (row, eval seed), rows in order, then seeds in order. ``progress`` is
-    called with images done and images in all.
+    called with images done and images in all, ``attention`` at the end with the kernel that each stage's attention ran.
+    In a torch.distributed group the processes take batches in turn, the very batches that one process would make, and
+    each yields everything.
     """
     classes = cfg.MODEL.DiffusionDet.NUM_CLASSES
     if classes != len(split.class_names):
@@ -93,7 +98,9 @@ def evaluate(
         (r, s): [] for r in range(len(rows)) for s in range(len(eval_seeds))
     }
     done = 0
-    for batch in inference_batches(split, batch_size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
+    for batch in inference_batches(
+        split, batch_size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, comm.get_rank(), comm.get_world_size()
+    ):
         features = detector.features(batch.images)
         ids = batch.image_ids
         whwh = batch.whwh.to(detector.device)
@@ -106,8 +113,18 @@ def evaluate(
                     found[r, s].append((image_id, replace(detections, boxes=boxes)))
         done += len(ids)
         progress(done, len(split))
+    attention(attention_kernels(detector))
     for (r, s), images in found.items():
-        yield _joined(rows[r].exp_id, eval_seeds[s], images)
+        yield _joined(rows[r].exp_id, eval_seeds[s], _gathered(images, split))
+
+
+def _gathered(images: Sequence[tuple[int, Detections]], split: CocoSplit) -> Sequence[tuple[int, Detections]]:
+    """The images of all processes, in the order of the split."""
+    if comm.get_world_size() == 1:
+        return images
+    on_cpu = [(i, Detections(*(getattr(d, f.name).cpu() for f in fields(d)))) for i, d in images]
+    found = dict(pair for part in comm.all_gather(on_cpu) for pair in part)
+    return [(image_id, found[image_id]) for image_id in split.image_ids]
 
 
 def _joined(exp_id: str, eval_seed: int, images: Sequence[tuple[int, Detections]]) -> RunDetections:

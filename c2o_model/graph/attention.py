@@ -83,7 +83,7 @@ class NodeAttention(nn.MultiheadAttention):
         Args:
             q_pos, k_pos: [M, N, C], added to the input of the queries and of the keys, not of the values.
             bias: added to the scaled scores, [M, H, N, N] or [H, N, N]; -inf cuts an edge. Or the recipe for one.
-            key_mask: bool [M, N], False for padding, which no node looks at. At least one a set is True.
+            key_mask: bool [M, N], False for padding, at which no other node looks.
         """
         q, k, v = self._project(x, q_pos, k_pos)
         if key_mask is not None:
@@ -192,8 +192,11 @@ def sdpa_attention(
 
 
 def _without_padding(bias: Tensor | EdgeBias | None, key_mask: Tensor) -> Tensor | EdgeBias:
-    """The bias with every edge to padding cut; a matrix becomes [M, H or 1, N, N]."""
-    columns = key_mask[:, None, :].expand(-1, key_mask.shape[1], -1)  # [M,N,N]
+    """The bias with every edge to padding cut; a matrix becomes [M, H or 1, N, N].
+
+    Padding still looks at itself: a row without any edge would be nan, also in the gradient of the others.
+    """
+    columns = key_mask[:, None, :] | torch.eye(key_mask.shape[1], dtype=torch.bool, device=key_mask.device)  # [M,N,N]
     if isinstance(bias, EdgeBias):
         return replace(bias, keep=columns if bias.keep is None else bias.keep & columns)
     if bias is None:

@@ -63,7 +63,9 @@ class GeoFeat(nn.Module):
         time_weight(schedule, torch.zeros(1), timesteps, threshold)  # an unknown schedule fails here, not in training
         self.timesteps, self.schedule, self.threshold = timesteps, schedule, threshold
         self.mlp = nn.Sequential(nn.Linear(5, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.rel_mlp = nn.Sequential(nn.Linear(RELATION_WIDTH, hidden), nn.GELU(), nn.Linear(hidden, dim)) if rel else None
+        self.rel_mlp = None
+        if rel:
+            self.rel_mlp = nn.Sequential(nn.Linear(RELATION_WIDTH, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.alpha = nn.Parameter(torch.tensor(float(gate_init)))
         self.zero_output()
 

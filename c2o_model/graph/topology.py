@@ -9,9 +9,9 @@ For one image let M be its matched nodes, g(i) the object of node i, and
     loss = -(1 / |M|) sum_i sum_j A_ij log P_ij, as a mean over the images of the batch.
 
 An image with fewer than two objects adds nothing (and counts in the mean, so that a batch may be split among
-processes). An edge that GEO_BIAS_TOPK cuts cannot be learnt and is left out of A. Only the matched rows of the attention
-are computed, [R, N] with R <= OTA_K times the number of objects, so memory stays linear in N; all logarithms
-are taken before sums, so nothing underflows.
+processes). An edge that GEO_BIAS_TOPK cuts cannot be learnt and is left out of A. Only the matched rows of the
+attention are computed, [R, N] with R <= OTA_K times the number of objects, so memory stays linear in N; all
+logarithms are taken before sums, so nothing underflows.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def topology_loss(
     Raises ValueError for another `target_norm`.
     """
     if target_norm not in TARGET_NORMS:
-        raise ValueError(
-            f"GRAPH_TOPO_TARGET_NORM: {target_norm!r} is unknown; choose one of {', '.join(TARGET_NORMS)}"
-        )
+        raise ValueError(f"GRAPH_TOPO_TARGET_NORM: {target_norm!r} is unknown; choose one of {', '.join(TARGET_NORMS)}")
     if gt_boxes.shape[1] == 0:
         return q.sum() * 0.0
     most = min(gt_index.shape[1], max(1, most_per_object) * gt_boxes.shape[1])
@@ -74,9 +72,7 @@ def topology_loss(
     return (per_image * (gt_mask.sum(dim=1) >= 2)).sum() / over_batch(per_image.shape[0])
 
 
-def matched_attention(
-    q: Tensor, k: Tensor, bias: EdgeBias | None, rows: Tensor, real: Tensor
-) -> tuple[Tensor, Tensor]:
+def matched_attention(q: Tensor, k: Tensor, bias: EdgeBias | None, rows: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """log P [B, R, R] among the nodes `rows` [B, R], and which of these edges exist, bool [B, R, R].
 
     P is the head-mean of softmax over all N columns, restricted to the columns `rows` where `real` [B, R] and

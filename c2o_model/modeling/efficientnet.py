@@ -49,7 +49,13 @@ class SameConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, kernel: int, stride: int = 1, depthwise: bool = False, active: bool = True
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        depthwise: bool = False,
+        active: bool = True,
     ) -> None:
         super().__init__()
         groups = in_channels if depthwise else 1
@@ -115,6 +121,13 @@ class EfficientNetLite0(Backbone):
             if number in names:
                 found[names[number]] = x
         return found
+
+    def freeze(self, stages: int) -> None:
+        """Take the first ``stages`` of stem, res2, res3, res4, res5 out of training (MODEL.BACKBONE.FREEZE_AT)."""
+        if stages >= 1:
+            self.stem.requires_grad_(False)
+        for block in self.blocks[: list(TAPS.values())[stages - 2] + 1 if stages >= 2 else 0]:
+            block.requires_grad_(False)
 
     def load_package(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of the package's state dict; its classifier (``_conv_head``, ``_bn1``, ``_fc``) is left out.
@@ -183,7 +196,8 @@ def package_weights() -> dict[str, Tensor]:
 def build_efficientnet_lite0_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     """EfficientNet-Lite0 under an FPN on ``MODEL.FPN.IN_FEATURES`` (of res2 … res5).
 
-    ``MODEL.EFFICIENTNET_LITE0.WEIGHTS``: ``package``, or "" for random weights. Its batch norms are frozen.
+    ``MODEL.EFFICIENTNET_LITE0.WEIGHTS``: ``package``, or "" for random weights. Its batch norms are frozen, and its
+    first ``MODEL.BACKBONE.FREEZE_AT`` stages.
     """
     names = list(cfg.MODEL.FPN.IN_FEATURES)
     if not names or [name for name in TAPS if name in names] != names:
@@ -191,6 +205,7 @@ def build_efficientnet_lite0_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) 
     bottom_up = EfficientNetLite0()
     if cfg.MODEL.EFFICIENTNET_LITE0.WEIGHTS:
         bottom_up.load_package(package_weights())
+    bottom_up.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
     return FPN(
         bottom_up=bottom_up,
         in_features=names,

@@ -87,8 +87,8 @@ class DynamicConv(nn.Module):
         count, x = len(self.widths) - 1, roi
         for i, weight in enumerate(self.dynamic_layer(node).chunk(count, dim=-1)):
             x = torch.bmm(x, weight.view(-1, self.widths[i], self.widths[i + 1]))  # [R,P*P,D], then [R,P*P,C]
-            x = F.relu_(self.get_submodule(f"norm{i + 1}")(x))
-        return F.relu_(self.get_submodule(f"norm{count + 1}")(self.out_layer(x.flatten(1))))
+            x = F.relu_(getattr(self, f"norm{i + 1}")(x))
+        return F.relu_(getattr(self, f"norm{count + 1}")(self.out_layer(x.flatten(1))))
 
 
 class HeadStage(nn.Module):

@@ -1,8 +1,8 @@
 """Swin-T/S/B under a feature pyramid: torchvision's Swin Transformer with Detectron2's interface.
 
 Registered as ``build_swintransformer_fpn_backbone``, the name that configurations of DiffusionDet have. Keys:
-``MODEL.SWIN.{SIZE,USE_CHECKPOINT,OUT_FEATURES}``; the maps are called ``swin0`` … ``swin3`` (strides 4, 8, 16, 32), as in
-``MODEL.FPN.IN_FEATURES``. Sources: Swin Transformer (arXiv 2103.14030), FPN (arXiv 1612.03144).
+``MODEL.SWIN.{SIZE,USE_CHECKPOINT,OUT_FEATURES}``; the maps are called ``swin0`` … ``swin3`` (strides 4, 8, 16, 32),
+as in ``MODEL.FPN.IN_FEATURES``. Sources: Swin Transformer (arXiv 2103.14030), FPN (arXiv 1612.03144).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ WINDOW = 7
 class Swin(Backbone):
     """[B,3,H,W] -> {"swin{i}": [B, width * 2^i, H / 2^(i+2), W / 2^(i+2)]}, each through its own LayerNorm.
 
-    Any H and W: maps are padded inside to whole windows and, before merging, to even sides (sizes round up).
+    H and W are multiples of 4 (the detector pads images to 32). Maps are padded inside to whole windows. Where a map
+    is no larger than one window (images up to 224 px a side), torchvision does not shift it; the original code did.
 
     Args:
         size: which of :data:`SIZES`.
@@ -79,10 +80,8 @@ class Swin(Backbone):
         x = self.features[0](x)  # [B,H/4,W/4,C]
         for i in range(4):
             for block in self.features[1 + 2 * i]:  # type: ignore[union-attr]
-                if self.use_checkpoint and self.training:
-                    x = checkpoint(block, x, use_reentrant=False)
-                else:
-                    x = block(x)
+                again = self.use_checkpoint and self.training
+                x = checkpoint(block, x, use_reentrant=False) if again else block(x)
             if i in self.stages:
                 found[f"swin{i}"] = getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2).contiguous()
             if i < 3:

@@ -98,7 +98,7 @@ def run_aligned(
 
     ``keys`` [B] key the noise of the steps, which only ``eta`` > 0 and hard label states need, and that of Gaussian
     label states. ``start`` is what the nodes start from, with ANISO_NOISE already scaled. Never guided. Gradients flow
-    through every step where they are enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
+    through every step where enabled: x_s is an affine function of the predicted boxes (clamped ones give none).
     """
     process = detector.label_process
     hard = isinstance(process, LabelDiffusion) and not detector.settings.label.label_d3pm_use_distribution
@@ -179,10 +179,10 @@ def _advance(
     x = detector.schedule.ddim_step(state.x, x0, t, s, eta, None if noise is None else noise.ddim)
     labels = state.labels
     process = detector.label_process
-    if labels is not None and isinstance(process, GaussianLabels):
+    if isinstance(process, GaussianLabels) and labels is not None:
         expected = detector.label_distribution(out.logits[-1])
         labels = process.step(labels, expected, t, s, eta, None if fuzz is None else fuzz.ddim)
-    elif labels is not None and process is not None:
+    elif isinstance(process, LabelDiffusion) and labels is not None:
         labels = process.posterior(labels, detector.label_distribution(out.logits[-1]), t, s)
         if not detector.settings.label.label_d3pm_use_distribution and noise is not None:
             labels = F.one_hot(sample_categorical(labels, noise.label), process.num_classes + 1).to(x.dtype)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from c2o_model.diffusion.anisotropy import shape_noise
 from c2o_model.diffusion.boxes import cxcywh_to_xyxy, decode
+from c2o_model.diffusion.gaussian_labels import GaussianLabels
 from c2o_model.modeling.detector import DiffusionDet
 from c2o_model.modeling.head import HeadOutput
 from c2o_model.modeling.losses import distill_losses
@@ -99,7 +100,7 @@ class SamplerDistillation:
     ) -> HeadOutput:
         """What the student says at the end of its steps from ``start``, all stages, with gradient."""
         steps = self.settings.sampler_distill_student_sample_step
-        if steps > 1:
+        if steps > 1 or isinstance(self.student.label_process, GaussianLabels):  # these start from noise as well
             return run_aligned(self.student, features, whwh, start, steps, 0.0, keys)
         last = self.student.schedule.timesteps - 1
         boxes = cxcywh_to_xyxy(decode(start, self.student.settings.diffusion.snr_scale)) * whwh[:, None]

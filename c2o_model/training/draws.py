@@ -12,8 +12,17 @@ from c2o_model.determinism import derive_seed
 from c2o_model.modeling.targets import TrainingDraws
 
 
-def draw(seed: int, iteration: int, batch: int, nodes: int, max_gt: int, timesteps: int, *, label_states: int = 0,
-    classes: int = 0) -> TrainingDraws:
+def draw(
+    seed: int,
+    iteration: int,
+    batch: int,
+    nodes: int,
+    max_gt: int,
+    timesteps: int,
+    *,
+    label_states: int = 0,
+    classes: int = 0,
+) -> TrainingDraws:
     """Draws for ``batch`` images of ``nodes`` nodes. ``t`` is uniform over 0..timesteps-1, one an image.
 
     ``label_states`` K+1 > 0 adds noise for Gaussian label states and ``classes`` K > 0 the uniforms of the federated

@@ -12,6 +12,7 @@ from torch import Tensor
 from c2o_model.modeling.head import HeadOutput
 from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
+from c2o_model.training import processes
 
 
 class MatchMetrics:
@@ -23,25 +24,36 @@ class MatchMetrics:
     """
 
     def __init__(self) -> None:
+        self._step: Tensor | None = None  # right, apart, matched: of the parts of this iteration so far
         self._sums: Tensor | None = None
         self._iterations = 0
 
     @torch.no_grad()
     def add(self, out: HeadOutput, pairs: Match, batch: TrainingBatch) -> None:
-        """Count one iteration: what the head said, its match (stages x images, last stage last), the ground truth."""
+        """Count a part of an iteration's batch, or all of it: what the head said, its match (stages x images, last
+        stage last), the ground truth.
+        """
         logits, boxes = out.logits[-1], out.boxes[-1].float()
         index = pairs.gt_index[-logits.shape[0] :]  # [B,N]
         matched = index >= 0
-        count = matched.sum().clamp(min=1)
         if batch.labels.shape[1] == 0:
-            values = torch.zeros(2, dtype=torch.float64, device=logits.device)
+            values = torch.zeros(3, dtype=torch.float64, device=logits.device)
         else:
             slot = index.clamp(min=0)
             right = (logits.argmax(-1) == batch.labels.gather(1, slot)) & matched
             target = batch.boxes.float().gather(1, slot[..., None].expand(-1, -1, 4))
             apart = ((boxes - target) / batch.whwh[:, None]).abs().sum(-1)
-            values = torch.stack([right.sum().double(), torch.where(matched, apart, 0.0).sum().double()]) / count
-        self._sums = values if self._sums is None else self._sums + values
+            values = torch.stack([right.sum(), torch.where(matched, apart, 0.0).sum(), matched.sum()]).double()
+        self._step = values if self._step is None else self._step + values
+
+    def end_iteration(self) -> None:
+        """The parts of all processes are counted; a part that was counted twice changes no mean."""
+        if self._step is None:
+            return
+        right, apart, matched = processes.summed(self._step).unbind()
+        means = torch.stack([right, apart]) / matched.clamp(min=1)
+        self._sums = means if self._sums is None else self._sums + means
+        self._step = None
         self._iterations += 1
 
     def row(self) -> dict[str, float]:

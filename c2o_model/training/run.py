@@ -32,12 +32,13 @@ from c2o_model.determinism import derive_seed
 from c2o_model.modeling import detector as _detector  # noqa: F401  (registers META_ARCHITECTURE DiffusionDet)
 from c2o_model.modeling import pretrain as _pretrain  # noqa: F401  (registers C2OBackbonePretrainer)
 from c2o_model.modeling.detector import DiffusionDet
+from c2o_model.modeling.graph_parts import attention_kernels
 from c2o_model.modeling.head import HeadOutput
 from c2o_model.modeling.matcher import Match
 from c2o_model.modeling.targets import TrainingBatch
-from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training import processes
 from c2o_model.training.compiling import compile_head
+from c2o_model.training.consistency import ConsistencyDistillation
 from c2o_model.training.distill import SamplerDistillation
 from c2o_model.training.ema import WeightAverage
 from c2o_model.training.features import FeatureCache, cached_features
@@ -88,7 +89,8 @@ def train(
         teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL and
             CONSISTENCY_DISTILL.
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
-        progress: called about once a second with iteration, total, loss, seconds_per_iteration and eta_s.
+        progress: called about once a second with iteration, total, loss, seconds_per_iteration, eta_s and attention,
+            the kernel that each stage's attention ran.
 
     Returns:
         The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means), of a
@@ -140,22 +142,20 @@ def train(
 
         parts = processes.world() * steps
         split_step = SplitStep(forward, model, batches, seed, steps) if parts > 1 else None
-        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress)
+        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress, model)
         sums: dict[str, float] = {}
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             optimizer.zero_grad(set_to_none=True)
-            if split_step is None:
-                losses = forward(batches.batch(iteration), WHOLE)
-            else:
-                losses = split_step.gradients(iteration)
+            losses = split_step.gradients(iteration) if split_step else forward(batches.batch(iteration), WHOLE)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
                 raise TrainingDiverged(f"iteration {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
             if split_step is None:
                 total.backward()
+            metrics.end_iteration()
             norm = clip_gradients(cfg, optimizer)
-            rate = scheduler.get_last_lr()[0]
+            rate = optimizer.param_groups[0]["lr"]  # the scheduler forgets its last rate in a saved state
             optimizer.step()
             scheduler.step()
             if average is not None:
@@ -264,9 +264,7 @@ def _augment(cfg: CfgNode) -> Augmentation:
     flip = i.RANDOM_FLIP == "horizontal"
     return Augmentation(
         Augment(brightness=i.BRIGHTNESS, contrast=i.CONTRAST, shift=i.SHIFT, flip=flip),
-        training_resize(
-            i.MIN_SIZE_TRAIN, i.MAX_SIZE_TRAIN, i.MIN_SIZE_TRAIN_SAMPLING, i.CROP.ENABLED, i.CROP.SIZE
-        ),
+        training_resize(i.MIN_SIZE_TRAIN, i.MAX_SIZE_TRAIN, i.MIN_SIZE_TRAIN_SAMPLING, i.CROP.ENABLED, i.CROP.SIZE),
     )
 
 
@@ -284,7 +282,7 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
         )
     if cfg.MODEL.DiffusionDet.SELF_ATTN_IMPL == "flex" and cfg.MODEL.DEVICE == "cpu":
         raise ConfigError(
-            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; train with 'torch' or 'sdpa', or on CUDA"
+            "MODEL.DiffusionDet.SELF_ATTN_IMPL: 'flex' has no backward on a CPU; use 'torch' or 'sdpa', or CUDA"
         )
     if classes != len(split.class_names):
         raise ConfigError(
@@ -296,7 +294,8 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
 class _Reporter:
     """Writes ``progress.json`` and calls back, at most once a second."""
 
-    def __init__(self, path: Path, done: int, total: int, progress: Progress) -> None:
+    def __init__(self, path: Path, done: int, total: int, progress: Progress, model: nn.Module) -> None:
+        self.model = model
         self.path, self.first, self.total, self.progress = path, done, total, progress
         self.start = self.last = time.monotonic()
 
@@ -313,6 +312,7 @@ class _Reporter:
             "seconds_per_iteration": pace,
             "eta_s": pace * (self.total - iteration),
             "pid": os.getpid(),
+            "attention": list(attention_kernels(self.model)) if isinstance(self.model, DiffusionDet) else [],
         }
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # a display is not worth a training: on a full disk it stands still

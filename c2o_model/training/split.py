@@ -58,7 +58,7 @@ class Part:
         label_states: int = 0,
         classes: int = 0,
     ) -> TrainingDraws:
-        """The random numbers of this part's slots: :func:`draw` of the global batch, sliced but for those of classes."""
+        """The random numbers of this part: :func:`draw` of the global batch, sliced but for those of classes."""
         whole = draw(
             seed, iteration, size * self.count, nodes, max_gt, timesteps, label_states=label_states, classes=classes
         )

@@ -23,7 +23,10 @@ arms:
   each:
     plain: {label: "Control"}
     deep:
-      {label: Deep, claim: depth helps, opts: {MODEL.DEPTH: 9, SOLVER.BASE_LR: 0.25}, test_opts: {MODEL.RESTARTS: 2}}
+      label: Deep
+      claim: depth helps
+      opts: {MODEL.DEPTH: 9, SOLVER.BASE_LR: 0.25}
+      test_opts: {MODEL.RESTARTS: 2}
     old: {experiment: baseline}
 reduced:
   train_seeds: [0]

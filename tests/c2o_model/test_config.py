@@ -83,8 +83,6 @@ def test_defaults_pass_their_own_checks_and_are_declared_on_a_users_node() -> No
     add_c2o_config(cfg)
     assert cfg.MODEL.DiffusionDet.SNR_SCALE == 2.0 and cfg.SOLVER.BACKBONE_MULTIPLIER == 1.0
     for key in KEYS:
-        if key.built is not None:
-            assert key.default in key.built, key.name
         if key.choices:
             assert key.default in key.choices, key.name
 
@@ -95,10 +93,7 @@ def test_the_defaults_of_two_configurations_share_nothing() -> None:
 
 
 def other_value(key: Key) -> Any:
-    """A value of the right type and range that is not built."""
-    for choice in key.choices:
-        if choice not in (key.built or ()):
-            return choice
+    """A value of the right type and range."""
     if isinstance(key.default, bool):
         return not key.default
     if isinstance(key.default, str):
@@ -109,20 +104,16 @@ def other_value(key: Key) -> Any:
     return key.default + step if key.high is None or key.default + step <= key.high else key.default - step
 
 
-UNBUILT = [k for k in KEYS if k.built is not None and not (k.choices and set(k.choices) <= set(k.built))]
+ONLY = [k for k in KEYS if k.only is not None]
 
 
-@pytest.mark.parametrize("key", UNBUILT, ids=[key.name for key in UNBUILT])
-def test_what_is_not_built_is_refused_by_name(key: Key) -> None:
+@pytest.mark.parametrize("key", ONLY, ids=[key.name for key in ONLY])
+def test_a_key_with_one_meaning_is_refused_at_another_value(key: Key) -> None:
+    assert key.only == (key.default,)
     value = other_value(key)
-    with pytest.raises(NotImplementedError) as caught:
+    with pytest.raises(ConfigError) as caught:
         config_from_dict({key.name: value})
-    assert str(caught.value).startswith(f"{key.name}: {value!r} asks for a feature that is not built yet")
-
-
-def test_label_state_without_its_process_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"LABEL_STATE: True without MODEL.DiffusionDet.LABEL_D3PM"):
-        config_from_dict({D + "LABEL_STATE": True})
+    assert str(caught.value) == f"{key.name}: {value!r} has no effect in C2O; leave it at {key.default!r}"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +154,9 @@ def test_an_unknown_key_is_named_with_the_nearest_one(name: str, near: str) -> N
         (D + "NHEADS", 7, "7 does not divide HIDDEN_DIM 256"),
         (D + "LABEL_D3PM", True, "True needs MODEL.DiffusionDet.LABEL_STATE: True"),
         (D + "QUALITY_SCORE_REWEIGHT", True, "True needs MODEL.DiffusionDet.QUALITY_HEAD: True"),
+        (D + "QUALITY_GUIDANCE", True, "True needs MODEL.DiffusionDet.QUALITY_HEAD: True"),
+        (D + "NUM_DYNAMIC", 0, "0 is below the smallest allowed value 1"),
+        (D + "ANISO_NOISE_SIGMA_W", 0.0, "0.0 is below the smallest allowed value 1e-06"),
         (D + "SAMPLE_STEP", 1001, "1001 exceeds DIFFUSION_TIMESTEPS 1000"),
         ("MODEL.META_ARCHITECTURE", "RCNN", "'RCNN' is not one of 'DiffusionDet', 'C2OBackbonePretrainer'"),
     ],
@@ -262,8 +256,17 @@ SWITCHES = {
                     "LABEL_D3PM_USE_DISTRIBUTION": False, "KEEP_PROB_SCHEDULE": "linear"},
     "GEO_FEAT": {"GEO_FEAT_MODE": "qk_pos", "GEO_FEAT_HIDDEN": 5, "GEO_FEAT_ALPHA_INIT": 3.0,
                  "GEO_FEAT_SCHEDULE": "linear", "GEO_FEAT_LR_MULT": 7.0},
+    "GRAPH_TOPO_LOSS": {"GRAPH_TOPO_IOU_THRESH": 0.3, "GRAPH_TOPO_LOSS_WEIGHT": 5.0, "GRAPH_TOPO_TARGET_NORM": "none",
+                        "GEO_BIAS_TYPE": "none", "GEO_BIAS_TOPK": 0, "GEO_BIAS_SIGMA": 3.0, "GEO_BIAS_HIDDEN": 5,
+                        "GEO_BIAS_SCHEDULE": "threshold", "GEO_BIAS_SCHEDULE_THRESH": 0.1, "GEO_BIAS_LR_MULT": 7.0},
+    "DISABLE_SELF_ATTN": {"GEO_FEAT_REL": False},
     "QUALITY_HEAD": {"QUALITY_HIDDEN": 5, "QUALITY_LOSS_TYPE": "l1", "QUALITY_LOSS_WEIGHT": 9.0,
                      "QUALITY_SCORE_REWEIGHT_POWER": 3.0},
+    "USE_FED_LOSS": {"CLS_LOSS_TYPE": "focal", "QFL_BETA": 0.5, "NO_OBJECT_WEIGHT": 0.7,
+                     "BOX_LOSS_IOU_WEIGHT_FLOOR": 0.9},
+    "ANISO_NOISE": {"ANISO_NOISE_SIGMA_XY": 3.0, "ANISO_NOISE_SIGMA_W": 0.2, "ANISO_NOISE_SIGMA_H": 9.0},
+    "QUALITY_GUIDANCE": {"QUALITY_GUIDANCE_SCALE": 3.0, "QUALITY_GUIDANCE_MODE": "all",
+                         "QUALITY_GUIDANCE_LANGEVIN_STEPS": 4, "QUALITY_GUIDANCE_TEMPERATURE": 2.0},
     "SAMPLER_DISTILL": {"SAMPLER_DISTILL_TOPK": 3, "SAMPLER_DISTILL_WEIGHT": 9.0, "SAMPLER_DISTILL_IMAGES": 2},
 }  # fmt: skip
 

@@ -83,6 +83,29 @@ def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_pat
     assert train_net.main(student) == 0
     row = json.loads((tmp_path / "student" / "metrics.json").read_text())
     assert row["loss_distill_bbox"] > 0
+    student = [*setup, "OUTPUT_DIR", str(tmp_path / "consistent"), "MODEL.DiffusionDet.CONSISTENCY_DISTILL", "True",
+               "MODEL.DiffusionDet.CONSISTENCY_DISTILL_TEACHER_WEIGHTS", str(teacher)]  # fmt: skip
+    assert train_net.main(student) == 0
+    row = json.loads((tmp_path / "consistent" / "metrics.json").read_text())
+    assert row["loss_consistency_bbox"] > 0 and row["loss_consistency_ce"] > 0
+
+
+@pytest.mark.parametrize("switch", ["SAMPLER_DISTILL", "CONSISTENCY_DISTILL"])
+def test_a_teacher_that_is_missing_is_named(
+    setup: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], switch: str
+) -> None:
+    key = f"MODEL.DiffusionDet.{switch}"
+    on = [*setup, key, "True"]
+    alone = tmp_path / "alone.safetensors"
+    for weights, message in (
+        ([], f"error: {key}: needs a teacher checkpoint ({key}_TEACHER_WEIGHTS or the suite's `teacher`)"),
+        ([alone], f"error: {key}_TEACHER_WEIGHTS: {alone}: no config.yaml beside it; put the teacher's configuration"),
+    ):
+        assert train_net.main([*on, *[w for path in weights for w in (f"{key}_TEACHER_WEIGHTS", str(path))]]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(message)
+    (tmp_path / "config.yaml").write_text((tmp_path / "tiny.yaml").read_text())
+    assert train_net.main([*on, f"{key}_TEACHER_WEIGHTS", str(alone)]) == 2
+    assert f"{alone}: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -95,17 +118,13 @@ def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_pat
         (
             ["DATASETS.TRAIN", "('tiny_set', 'tiny_set')"],
             [],
-            "DATASETS.TRAIN: ('tiny_set', 'tiny_set'): training on several sets",
-        ),
-        (
-            ["MODEL.DiffusionDet.GEO_BIAS_TYPE", "iou"],
-            [],
-            "GEO_BIAS_TYPE: 'iou' asks for a feature that is not built yet",
+            "DATASETS.TRAIN: tiny_set is listed twice",
         ),
         (["MODEL.WEIGHTS", "/nowhere/m.safetensors"], [], "/nowhere/m.safetensors: no such file"),
         (["SOLVER.CHECKPOINT_PERIOD", "7"], [], "SOLVER.CHECKPOINT_PERIOD: 7 is no multiple of 20"),
         (["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0", "SOLVER.MAX_ITER", "9"], [], "loss is not finite"),
-        ([], ["--num-gpus", "2"], "--num-gpus: training over several processes is not built yet"),
+        (["MODEL.DEVICE", "cuda"], ["--num-gpus", "99"], "--num-gpus: 99, but this machine has "),
+        ([], ["--num-machines", "2"], "--dist-url: several machines need tcp://HOST:PORT of machine 0"),
         ([], ["--eval-only"], "MODEL.WEIGHTS: is empty; name the checkpoint to evaluate"),
         (["DATASETS.TEST", "()"], ["--eval-only"], "DATASETS.TEST: is empty"),
     ],
@@ -116,6 +135,30 @@ def test_errors_are_one_line_and_exit_2(
     assert train_net.main([*setup[:2], *flags, *setup[2:], *extra]) == train_net.USER_ERROR == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and message in said
+
+
+def test_several_processes_on_one_command_line(
+    setup: list[str], tiny_split: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Two sets, two processes, one checkpoint; and what a process finds wrong is one line, as ever."""
+    again = tmp_path / "again.json"
+    again.write_bytes(tiny_split.annotation.read_bytes())
+    sets = f"tiny_set:{tiny_split.annotation}:{tiny_split.image_root};more:{again}:{tiny_split.image_root}"
+    monkeypatch.setenv("EXTRA_COCO_DATASETS", sets)
+    two = [*setup[:2], "--num-gpus", "2", *setup[2:], "DATASETS.TRAIN", "('tiny_set', 'more')"]
+    run = [sys.executable, "-m", "c2o_model.train_net", *two]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    out = tmp_path / "out"
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count(f"wrote {out / 'model_final.safetensors'}") == 1
+    assert train_net.main([*setup, "DATASETS.TRAIN", "('tiny_set', 'more')", "OUTPUT_DIR", str(tmp_path / "one")]) == 0
+    one, row = (json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("one", "out"))
+    assert row == pytest.approx(one, rel=1e-4)
+    a, b = (read_checkpoint(tmp_path / d / "model_final.safetensors")[1] for d in ("one", "out"))
+    assert a["train_seed"] == b["train_seed"] and a["recipe"] != b["recipe"]
+    assert train_net.main([*two, "SOLVER.IMS_PER_BATCH", "3"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: SOLVER.IMS_PER_BATCH: 3 cannot be split evenly over 2 process(es) of 1 micro-batch")
 
 
 def test_a_missing_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:

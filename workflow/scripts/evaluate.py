@@ -34,8 +34,9 @@ with job(snakemake) as running:
     }
     rows = [EvalRow(r.exp_id, r.sample_step, tuple(r.opts.items())) for r in suite.rows_of(w.experiment)]
     steps = {row.exp_id: row.sample_step for row in rows}
-    detections, results = {}, []
-    for run in evaluate(config_from_dict(recipe.config), Path(inp.model), split, rows, suite.eval_seeds):
+    detections, results, kernels = {}, [], []
+    where, seeds = Path(inp.model), suite.eval_seeds
+    for run in evaluate(config_from_dict(recipe.config), where, split, rows, seeds, attention=kernels.extend):
         found = detections[run.exp_id, run.eval_seed] = Detections.from_arrays(vars(run))
         metrics = truth.evaluate(found, split.class_names)
         own = {"exp_name": run.exp_id, "eval_seed": run.eval_seed, "sample_step": steps[run.exp_id]}
@@ -43,7 +44,7 @@ with job(snakemake) as running:
     names = {"class_names": json.dumps(split.class_names), "ckpt_sha256": identity["ckpt_sha256"]}
     write_detections(out.detections, detections, names)
     write_tsv(out.results, results, "results")
-    running.record("evaluate", unsteady)
+    running.record("evaluate", unsteady, attention=kernels)
     for row in rows:
         found_ap = mean([run["AP"] for run in results if run["exp_name"] == row.exp_id])
         running.say(f"{row.exp_id} AP {found_ap:.1f}")

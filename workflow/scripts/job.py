@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +91,7 @@ class Job:
                     "Snakemake has no note of it; delete this directory and type the command again"
                 )
 
-    def record(self, part: str, nondeterminism: tuple[str, ...] = (), **more: str) -> None:
+    def record(self, part: str, nondeterminism: Sequence[str] = (), **more: str | list[str]) -> None:
         """Write the record, last of all outputs.
 
         `part` names the sources of the job (c2o_evidence.code); `more` goes into its parameters.

@@ -24,12 +24,12 @@ with job(snakemake) as running:
         if trained := store.find(key):
             store.take(trained, files)
             print(f"not trained again: {trained.place} is this very training; taken from {trained.path}")
-            running.record("train", trained.nondeterminism, taken_from=trained.place)
+            running.record("train", trained.nondeterminism, attention=list(trained.attention), taken_from=trained.place)
             running.say(f"taken from {trained.place}")
         else:
             from train_model import train_model  # what follows needs torch
 
-            unsteady = train_model(running, recipe, parents, came_from)
+            unsteady, kernels = train_model(running, recipe, parents, came_from)
             origin = {"suite": suite.name, "experiment": w.experiment, "seed": w.seed}
-            store.keep(key, files, origin, unsteady)
-            running.record("train", unsteady)
+            store.keep(key, files, origin, unsteady, kernels)
+            running.record("train", unsteady, attention=list(kernels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def train_model(
     running: Job, recipe: Recipe, parents: Mapping[str, Path], came_from: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Train to the job's outputs; what of it need not give the same bits twice.
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Train to the job's outputs; what of it need not give the same bits twice, and the attention kernels that ran.
 
     The checkpoint says what it is by digests alone, so that it is the same file in every suite that has this recipe.
     """
@@ -39,6 +39,12 @@ def train_model(
         "code_sha256": recipe.code_sha256,
         **came_from,
     }
+    last: dict[str, Any] = {}
+
+    def progress(now: Mapping[str, Any]) -> None:
+        last.update(now)
+        print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
+
     curve = train(
         config_from_dict(recipe.config),
         seed=recipe.seed,
@@ -49,10 +55,12 @@ def train_model(
         recipe=recipe.digest,
         metadata=metadata,
         teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
-        progress=lambda now: print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True),
+        progress=progress,
         **parents,
     )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, curve, "curve")
     running.say(f"loss {curve[-1]['loss']:.3f}")
-    return unsteady
+    kernels = tuple(last["attention"])
+    print(f"attention: {', '.join(kernels) or 'none'}", flush=True)
+    return unsteady, kernels

@@ -39,6 +39,20 @@ def test_copy_loads_and_every_file_has_its_digest(tmp_path: Path) -> None:
     assert annotation["area"] == 20 and annotation["iscrowd"] == 0
 
 
+def test_an_empty_directory_made_for_the_copy_is_used_and_a_full_one_refused(tmp_path: Path) -> None:
+    config = make_source(tmp_path / "source")
+    out = tmp_path / "data" / "mine"
+    out.mkdir(parents=True)
+    import_coco(config, out, tmp_path)
+    load_manifest_split(out, "val")
+    other = tmp_path / "data" / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="holds another or a damaged set; move it away"):
+        import_coco(config, other, tmp_path)
+    assert (other / "notes.txt").read_text() == "mine"
+
+
 def test_second_import_keeps_a_complete_copy(tmp_path: Path) -> None:
     config = make_source(tmp_path / "source")
     out = tmp_path / "data" / "mine"

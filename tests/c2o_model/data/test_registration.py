@@ -107,9 +107,7 @@ def test_missing_data_says_what_and_where(name: str, missing: str) -> None:
 def test_sets_without_converter_say_so(name: str) -> None:
     register({})
     for load in (dataset_dicts, lambda key: named_split(key, {})):
-        with pytest.raises(
-            NotImplementedError, match=f"{name}: .* has no converter yet; it needs .*EXTRA_COCO_DATASETS"
-        ):
+        with pytest.raises(DataError, match=f"{name}: .* has no converter; it needs .*EXTRA_COCO_DATASETS"):
             load(name)
 
 

@@ -142,8 +142,10 @@ def test_a_backend_that_cannot_serve_is_an_error() -> None:
 def test_bad_names_are_errors() -> None:
     with pytest.raises(ValueError, match="SELF_ATTN_IMPL: 'xformers' is unknown; choose one of torch, sdpa, flex"):
         NodeAttention(16, 4, impl="xformers")
-    with pytest.raises(NotImplementedError, match="SELF_ATTN_IMPL: 'flex' is not built yet"):
-        NodeAttention(16, 4, impl="flex")
+    with pytest.raises(
+        ValueError, match=r"SELF_ATTN_IMPL: 'flex' has no dropout \(DROPOUT 0.1\); use 'torch' or 'sdpa'"
+    ):
+        NodeAttention(16, 4, dropout=0.1, impl="flex")
     with pytest.raises(ValueError, match="SELF_ATTN_SDPA_BACKEND: 'cudnn' is unknown; choose one of auto, flash"):
         NodeAttention(16, 4, impl="sdpa", sdpa_backend="cudnn")
 

@@ -188,7 +188,7 @@ def test_detections_do_not_depend_on_the_company(make_detector: Any, tiny_split:
     """Batch 8 or 1, forwards or backwards, one seed or five: the same detections for (image, eval seed).
 
     The same up to the rounding of matrix products, whose order of summation follows their shape: scores to 1e-6, boxes
-    to 1e-6 of the image size, which each further step of these random weights lets grow.
+    to 4e-6 of the image size, which each further step of these random weights lets grow.
     """
     from c2o_model.data.loader import image_batches
 
@@ -203,8 +203,8 @@ def test_detections_do_not_depend_on_the_company(make_detector: Any, tiny_split:
             own = detector.features(batch.images[i : i + 1])
             for s in (0, 3):
                 alone = sample(detector, own, whwh[:1], ids[i : i + 1], [seeds[s]], settings)[0][0]
-                close(alone, together[i][s], pixels=64e-6 * steps**2)
-                close(backwards[7 - i][4 - s], together[i][s], pixels=64e-6 * steps**2)
+                close(alone, together[i][s], pixels=256e-6 * steps**2)
+                close(backwards[7 - i][4 - s], together[i][s], pixels=256e-6 * steps**2)
     assert len({tuple(d.scores.tolist()) for d in together[0]}) == 5  # seeds do differ
 
 

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
-from c2o_model.checkpoint import CheckpointError, read_checkpoint, verify_digest
+from c2o_model.checkpoint import CheckpointError, load_weights, read_checkpoint, verify_digest
 from c2o_model.config import ConfigError, dump_resolved
+from c2o_model.data.loader import image_batches
+from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.training import run as module
+from c2o_model.training.draws import draw
 from c2o_model.training.run import TrainingDiverged, train
 
 EMA = {"MODEL_EMA.ENABLED": True, "MODEL_EMA.DECAY": 0.9, "MODEL_EMA.RAMP": 10}
@@ -45,12 +49,17 @@ def content(directory: Path) -> tuple[bytes, bytes]:
     return path.read_bytes(), path.with_name("m.safetensors.sha256").read_bytes()
 
 
+GRAPH = {"GEO_BIAS_TYPE": "mlp", "GEO_BIAS_TOPK": 3, "GRAPH_TOPO_LOSS": True, "GEO_FEAT": True, "GEO_FEAT_REL": True}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "ema, hybrid, dropout": (EMA, {**HYBRID, "DROPOUT": 0.1}),
     "batch norm, augmented": ({"MODEL.RESNETS.NORM": "BN", "INPUT.BRIGHTNESS": 20, "INPUT.SHIFT": 3}, {}),
+    "graph": ({}, GRAPH),
     "distillation": ({**EMA, **FROZEN}, {"SAMPLER_DISTILL": True, "SAMPLER_DISTILL_TEACHER_SAMPLE_STEP": 2,
                                          "SAMPLER_DISTILL_TEACHER_ETA": 1.0}),
+    "distillation, two student steps": (FROZEN, {"SAMPLER_DISTILL": True, "SAMPLER_DISTILL_TEACHER_SAMPLE_STEP": 3,
+                                                 "SAMPLER_DISTILL_STUDENT_SAMPLE_STEP": 2}),
+    "distillation, consistency": (EMA, {"CONSISTENCY_DISTILL": True}),
 }  # fmt: skip
 
 
@@ -59,7 +68,7 @@ def test_a_run_that_was_stopped_anywhere_ends_with_the_same_bits(
     run_training: Any, make_config: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     values, keys = CASES[case]
-    more = {"teacher": trained, "teacher_cfg": make_config(), "init": trained} if case == "distillation" else {}
+    more = {"teacher": trained, "teacher_cfg": make_config(), "init": trained} if "distillation" in case else {}
     whole = run_training(tmp_path / "whole", values, more, **keys)
     for iteration in (20, 40):
         with monkeypatch.context() as patch:
@@ -175,8 +184,6 @@ def test_the_loss_falls_and_the_curve_says_so(run_training: Any, tmp_path: Path)
 
 
 def test_pretraining_falls_and_starts_a_detector(run_training: Any, backbone: Path, tmp_path: Path) -> None:
-    from c2o_model.checkpoint import load_weights
-
     state, _ = read_checkpoint(backbone)
     assert {k.split(".")[0] for k in state} == {"backbone", "predictor"}
     run_training(tmp_path, {**FROZEN, "SOLVER.MAX_ITER": 20}, {"init": backbone})
@@ -196,6 +203,16 @@ def test_a_detector_starts_from_one_without_the_new_modules(run_training: Any, t
         run_training(tmp_path / "back", None, {"init": tmp_path / "m.safetensors"})
 
 
+def test_a_plain_detector_is_fine_tuned_with_the_graph(run_training: Any, trained: Path, tmp_path: Path) -> None:
+    curve = run_training(tmp_path, {**FROZEN, "SOLVER.MAX_ITER": 20}, {"init": trained}, **GRAPH)
+    assert curve[-1]["loss_topo"] > 0
+    before, after = read_checkpoint(trained)[0], read_checkpoint(tmp_path / "m.safetensors")[0]
+    new = {k.removeprefix("head.") for k in after.keys() - before.keys()}
+    assert {k.split(".")[0] for k in new} == {"geo_bias", "geo_feat"}
+    for name in ("geo_bias.net.out.weight", "geo_feat.rel_mlp.2.weight"):  # began at zero
+        assert name in new and after[f"head.{name}"].abs().max() > 0
+
+
 def test_the_average_is_what_is_published(run_training: Any, tmp_path: Path) -> None:
     run_training(tmp_path / "plain", {"SOLVER.MAX_ITER": 20})
     run_training(tmp_path / "now", {**EMA, "MODEL_EMA.DECAY": 0.0, "MODEL_EMA.RAMP": 0, "SOLVER.MAX_ITER": 20})
@@ -203,6 +220,27 @@ def test_the_average_is_what_is_published(run_training: Any, tmp_path: Path) -> 
     plain, now, ema = (read_checkpoint(tmp_path / d / "m.safetensors")[0] for d in ("plain", "now", "ema"))
     assert all(torch.allclose(now[k], v, atol=1e-7) for k, v in plain.items())
     assert any(not torch.allclose(ema[k], v) for k, v in plain.items())
+
+
+def test_a_run_with_an_average_trains_twenty_iterations_to_a_falling_loss(
+    run_training: Any, make_config: Any, tiny_split: Any, tmp_path: Path
+) -> None:
+    """The loss of the averaged weights themselves, on the same noisy nodes after one iteration and after twenty."""
+    batch = next(image_batches(tiny_split, 12))
+    whwh = batch.sizes.flip(1).float().repeat(1, 2)
+    known = TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, whwh)
+
+    def loss_after(iterations: int) -> float:
+        values = {**EMA, "SOLVER.MAX_ITER": iterations, "SOLVER.BASE_LR": 0.004}
+        where = tmp_path / str(iterations)
+        run_training(where, values)
+        model = build_model(make_config(values)).eval()
+        load_weights(model, where / "m.safetensors")
+        with torch.no_grad():
+            losses = model.losses(known, draw(9, 0, 12, 8, batch.mask.shape[1], 1000))
+        return float(sum(losses.values()))
+
+    assert loss_after(20) < 0.9 * loss_after(1)
 
 
 def test_seeds_differ_and_repeat(run_training: Any, tmp_path: Path) -> None:
@@ -224,6 +262,7 @@ def test_progress_is_reported(run_training: Any, tmp_path: Path) -> None:
     run_training(tmp_path, {"SOLVER.MAX_ITER": 20}, {"progress": seen.append})
     last = json.loads((tmp_path / "state" / "progress.json").read_text())
     assert seen[-1] == last and last["iteration"] == last["total"] == 20 and last["eta_s"] == 0
+    assert last["attention"] == ["torch", "torch"]  # what each stage ran
     assert last["pid"] == os.getpid() and last["loss"] > 0 and last["seconds_per_iteration"] > 0
 
 
@@ -236,6 +275,8 @@ def test_what_does_not_fit_is_said_before_training(
         run_training(tmp_path, {"SOLVER.CHECKPOINT_PERIOD": 30})
     with pytest.raises(ConfigError, match=r"NUM_CLASSES: 5, but .*set.json has 3 classes; set it to that"):
         run_training(tmp_path, NUM_CLASSES=5)
+    with pytest.raises(ConfigError, match="SELF_ATTN_IMPL: 'flex' has no backward on a CPU; use 'torch' or 'sdpa'"):
+        run_training(tmp_path, SELF_ATTN_IMPL="flex")
     key = "MODEL.DiffusionDet.SAMPLER_DISTILL"
     with pytest.raises(ConfigError, match=f"{key}: needs a teacher checkpoint"):
         run_training(tmp_path, SAMPLER_DISTILL=True)
