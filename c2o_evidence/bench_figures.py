@@ -32,51 +32,49 @@ def comparison_bars(
     names = [f"{labels[row['a']]}\n− {labels[row['b']]}" for row in comparisons]
     axes.set_yticks(range(len(comparisons)), names, fontsize=7)
     axes.set_ylim(max(len(comparisons), 1) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=7)
     axes.set_xlabel("difference of mean AP (line: 95 % t interval, paired over train seeds)", fontsize=8)
 
 
 def attention_cost(figure: Figure, axes: Axes, rows: Sequence[Row], colours: Sequence[str]) -> None:
-    """Seconds a call and peak memory over the number of nodes, one line a kernel and bias; both axes logarithmic.
+    """Time (above) and peak memory (below) of a call over the number of nodes: a column a bias, a line a kernel.
 
-    `axes` gets the time; the memory is drawn beside it.
+    All axes are logarithmic, each row of panels has one scale. A kernel that does not run here is left out: the table
+    says why. `axes`, the one that every figure begins with, makes room for the panels.
     """
-    grid = figure.add_gridspec(1, 2)
-    axes.set_subplotspec(grid[0, 0])
-    beside = figure.add_subplot(grid[0, 1])
-    for side in ("top", "right"):
-        beside.spines[side].set_visible(False)
-    beside.grid(True, color="#dddddd", linewidth=0.6)
+    axes.remove()
     kernels = list(dict.fromkeys((row["impl"], row["backend"]) for row in rows))
-    biases = list(dict.fromkeys(row["bias"] for row in rows))
-    for index, (impl, backend) in enumerate(kernels):
-        for number, bias in enumerate(biases):
+    biases = list(dict.fromkeys(row["bias"] for row in rows)) or ["none"]
+    nodes = sorted({row["nodes"] for row in rows})
+    panels = figure.subplots(2, len(biases), sharex=True, sharey="row", squeeze=False)
+    for column, bias in enumerate(biases):
+        above, below = panels[0][column], panels[1][column]
+        for index, (impl, backend) in enumerate(kernels):
             own = [r for r in rows if (r["impl"], r["backend"], r["bias"], r["status"]) == (impl, backend, bias, "ok")]
-            own.sort(key=lambda row: (row["nodes"], row["batch"], row["dtype"]))
-            if not own:
-                continue  # this kernel does not run here: the table says why
+            own.sort(key=lambda row: (row["dtype"], row["nodes"], row["batch"]))
             style: dict[str, Any] = {
                 "color": colours[index % len(colours)],
-                "linestyle": ("-", "--", ":", "-.")[number % 4],
                 "marker": MARKERS[index % len(MARKERS)],
-                "markersize": 3.5,
-                "linewidth": 1.1,
+                "markersize": 3,
+                "linewidth": 1.0,
+                "label": impl if backend in ("-", "auto") else f"{impl} {backend}",
             }
-            name = impl if backend in ("-", "auto") else f"{impl} {backend}"
-            axes.plot(
-                [row["nodes"] for row in own],
-                [1000 * row["time_s"] for row in own],
-                label=f"{name}, bias {bias}",
-                **style,
-            )
+            if own:
+                above.plot([row["nodes"] for row in own], [1000 * row["time_s"] for row in own], **style)
             known = [row for row in own if row["peak_bytes"]]
-            beside.plot([row["nodes"] for row in known], [row["peak_bytes"] / 2**20 for row in known], **style)
-    nodes = sorted({row["nodes"] for row in rows})
-    for each, what in ((axes, "ms a call"), (beside, "peak memory of a call, MiB")):
-        each.set_xscale("log")
-        each.set_yscale("log")
-        each.set_xticks(nodes, [str(count) for count in nodes], fontsize=7)
-        each.set_xticks([], minor=True)
-        each.set_xlabel("nodes N")
-        each.set_ylabel(what)
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(fontsize=6.5, frameon=False, ncols=3, loc="outside upper center")
+            if known:
+                below.plot([row["nodes"] for row in known], [row["peak_bytes"] / 2**20 for row in known], **style)
+        above.set_title(f"bias {bias}", fontsize=8)
+        below.set_xlabel("nodes N", fontsize=8)
+        for panel in (above, below):
+            panel.set_xscale("log")
+            panel.set_yscale("log")
+            panel.set_xticks(nodes, [str(count) for count in nodes], fontsize=6, rotation=90)
+            panel.set_xticks([], minor=True)
+            panel.tick_params(axis="y", labelsize=7)
+            panel.grid(True, color="#dddddd", linewidth=0.6)
+    panels[0][0].set_ylabel("ms a call", fontsize=8)
+    panels[1][0].set_ylabel("peak memory, MiB", fontsize=8)
+    shown = {text: line for panel in panels[0] for line, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+    if shown:
+        figure.legend(shown.values(), shown.keys(), fontsize=7, frameon=False, ncols=5, loc="outside upper center")

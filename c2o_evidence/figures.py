@@ -245,7 +245,7 @@ def build_figures(
             labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
             comparison_bars(figure, axes, comparisons, labels, COLOURS)
         elif name == "attention_cost":
-            figure, axes = _new(3.6)
+            figure, axes = _new(4.4)
             attention_cost(figure, axes, attention, COLOURS)
         elif name == "loss_curves":
             figure = loss_curves(suite, curves)

@@ -80,7 +80,10 @@ def show_suite(base: Path) -> int:
         ]
         for row in summary
     ]
-    _print_table(("row", "setting", "AP", "95 % interval", "runs", "FPS", "speed-up"), rows, base.name, 2)
+    if rows:
+        _print_table(("row", "setting", "AP", "95 % interval", "runs", "FPS", "speed-up"), rows, base.name, 2)
+    if (base / "attention" / "attention.tsv").is_file():
+        _show_attention(read_tsv(base / "attention" / "attention.tsv", "attention"))
     comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")
     if comparisons:
         print()
@@ -98,8 +101,25 @@ def show_suite(base: Path) -> int:
     frozen = (base / SUMS_NAME).is_file()
     place = near(base)
     print(f"\n{place}" + (f"\ncheck it: c2o verify {place} --level tables" if frozen else " (not frozen)"))
-    print(f"one row:  c2o show {base.name}:{summary[0]['exp_id']}")
+    if summary:
+        print(f"one row:  c2o show {base.name}:{summary[0]['exp_id']}")
     return 0
+
+
+def _show_attention(rows: Sequence[Row]) -> None:
+    """What a call of each attention kernel costs, by number of nodes."""
+    body = [
+        [
+            f"{row['impl']} {row['backend']}",
+            row["bias"],
+            str(row["nodes"]),
+            text.number(1000 * row["time_s"]),
+            text.number(row["peak_bytes"] / 2**20) if row["peak_bytes"] else text.NOTHING,
+        ]
+        for row in rows
+        if row["status"] == "ok"
+    ]
+    _print_table(("kernel", "bias", "nodes", "ms a call", "peak MiB"), body, "attention", 2)
 
 
 def _show_row(base: Path, exp_id: str, runs: Sequence[Row]) -> int:
