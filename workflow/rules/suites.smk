@@ -164,7 +164,9 @@ def suites_where(taught):
             continue
         fits = [e for e in found.experiments.values() if bool(e.teacher) == taught]
         names = "|".join(re.escape(e.name) for e in fits)
-        patterns += [f"{re.escape(name)}(?:{REDUCED})?(?=/train/(?:{names})/)"] if fits else []
+        patterns += (
+            [f"{re.escape(name)}(?:{REDUCED})?(?=/train/(?:{names})/)"] if fits else []
+        )
     return "|".join(patterns) or "(?!)"
 
 
@@ -177,5 +179,7 @@ def suite_list():
         about = f"broken: {found}" if broken else found.title
         lines.append(f"  snakemake deliverables/{name:<16} {about}")
     lines.append(f"  {'c2o run SUITE':<39} the same with progress and remaining time")
-    lines.append(f"  {'SUITE' + REDUCED:<39} in place of a suite: its jobs on a budget for tests")
+    lines.append(
+        f"  {'SUITE' + REDUCED:<39} in place of a suite: its jobs on a budget for tests"
+    )
     return "\n".join([*lines, ""])
