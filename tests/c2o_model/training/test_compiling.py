@@ -62,6 +62,32 @@ def test_compiled_training_falls_as_the_plain_one_and_resumes_with_the_same_bits
     assert read_checkpoint(a)[0].keys() == read_checkpoint(c)[0].keys()
 
 
+@pytest.mark.parametrize(
+    "keys", [{"SELF_ATTN_IMPL": "sdpa"}, {"QUALITY_HEAD": True, "GEO_FEAT": True, "GEO_FEAT_MODE": "qk_pos"}]
+)
+def test_the_captured_graph_is_the_stage(
+    run_training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
+) -> None:
+    """Run by torch's own kernels in place of generated ones, training has the bits of the plain one."""
+    real = torch.nn.Module.compile
+    seen: list[dict[str, Any]] = []
+
+    def eager(self: torch.nn.Module, **options: Any) -> None:
+        seen.append(options)
+        real(self, backend="aot_eager", dynamic=options["dynamic"])
+
+    monkeypatch.setattr(torch.nn.Module, "compile", eager)
+    monkeypatch.setattr(compiling, "missing_for_compile", lambda device: "")
+    values = {"SOLVER.MAX_ITER": 20, "SOLVER.AMP.ENABLED": True, "SOLVER.ACCUMULATE_STEPS": 2}
+    plain = run_training(tmp_path / "plain", values, **keys)
+    assert not seen
+    compiled = {**values, "SOLVER.TORCH_COMPILE": True, "SOLVER.TORCH_COMPILE_MODE": "max-autotune"}
+    assert run_training(tmp_path / "compiled", compiled, **keys) == plain
+    assert seen == [{"mode": "max-autotune", "dynamic": False}] * 2
+    a, b = (tmp_path / d / "m.safetensors" for d in ("plain", "compiled"))
+    assert a.read_bytes() == b.read_bytes()
+
+
 def test_a_machine_without_a_compiler_is_told_so_before_training(
     run_training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
