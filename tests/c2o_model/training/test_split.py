@@ -58,7 +58,7 @@ def gradients(cfg: Any, split: Any, steps: int, transform: Any = None) -> tuple[
     batches = SeededBatches(split, cfg.SOLVER.IMS_PER_BATCH, 3, transform)
 
     def forward(batch: Batch, part: Part) -> dict[str, torch.Tensor]:
-        return module._step(cfg, model, batch, 3, 5, distillation, None, part)
+        return module._step(cfg, model, batch, 3, 5, distillation, part=part)
 
     if steps:
         losses = SplitStep(forward, model, batches, 3, steps).gradients(5)
