@@ -46,7 +46,7 @@ def suite(name):
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
     reduced = [read_suite(f"{name}{REDUCED}") for name in SUITES]
-    for found in usable_suites() + reduced:
+    for found in (*usable_suites(), *reduced):
         if getattr(found, "data_name", None) == wildcards.dataset:
             return found
     return stop(
@@ -177,9 +177,9 @@ def suite_list():
         found = read_suite(name)
         broken = isinstance(found, EvidenceError)
         about = f"broken: {found}" if broken else found.title
-        lines.append(f"  snakemake deliverables/{name:<16} {about}")
-    lines.append(f"  {'c2o run SUITE':<39} the same with progress and remaining time")
+        lines.append(f"  snakemake deliverables/{name:<20} {about}")
+    lines.append(f"  {'c2o run SUITE':<43} the same with progress and remaining time")
     lines.append(
-        f"  {f'SUITE{REDUCED}':<39} in place of a suite: its jobs on a budget for tests"
+        f"  {f'SUITE{REDUCED}':<43} in place of a suite: its jobs on a budget for tests"
     )
     return "\n".join([*lines, ""])
