@@ -86,10 +86,13 @@ def image_record(path: Path, record: Mapping[str, Any], file_name: str, where: s
 def box_record(path: Path, record: Mapping[str, Any], where: str) -> dict[str, Any]:
     """COCO's entry of an object. Without an area it is the box's, without ``iscrowd`` it is an object of its own."""
     sides = box(path, record, "bbox", where)
+    area = record.get("area", sides[2] * sides[3])
+    if isinstance(area, bool) or not isinstance(area, (int, float)):
+        raise DataError(path, f"{where}: area: {area!r} is not a number", CORRECT)
     return {
         **{key: integer(path, record, key, where) for key in ("id", "image_id", "category_id")},
         "bbox": sides,
-        "area": record.get("area", sides[2] * sides[3]),
+        "area": area,
         "iscrowd": int(bool(record.get("iscrowd", 0))),
     }
 

@@ -51,7 +51,8 @@ def objects365_document(annotation: Path, images: Path) -> dict[str, Any]:
         else:
             found.append(entry)
     if absent:
-        logger.warning("%s: left out %d images never published: %s", annotation, len(absent), ", ".join(absent.values()))
+        listed = ", ".join(absent.values())
+        logger.warning("%s: left out %d images never published: %s", annotation, len(absent), listed)
     boxes = (
         source.box_record(annotation, record, f"annotations[{number}]")
         for number, record in enumerate(source.records(annotation, document, "annotations"))

@@ -48,11 +48,10 @@ def repro10k_document(annotation: Path, images: Path, most: int = IMAGES) -> dic
     ]
     candidates = {entry["image_id"] for entry in boxes if not entry["iscrowd"]}
     drawn = set(sorted(candidates, key=draw_key)[:most])
-    found = (
-        source.image_record(annotation, record, source.text(annotation, record, "file_name", where), where)
-        for number, record in enumerate(source.records(annotation, document, "images"))
-        for where in (f"images[{number}]",)
-    )
+    found = []
+    for number, record in enumerate(source.records(annotation, document, "images")):
+        where = f"images[{number}]"
+        found.append(source.image_record(annotation, record, source.text(annotation, record, "file_name", where), where))
     return {
         "images": [entry for entry in found if entry["id"] in drawn],
         "annotations": [entry for entry in boxes if entry["image_id"] in drawn],
