@@ -51,7 +51,8 @@ def repro10k_document(annotation: Path, images: Path, most: int = IMAGES) -> dic
     found = []
     for number, record in enumerate(source.records(annotation, document, "images")):
         where = f"images[{number}]"
-        found.append(source.image_record(annotation, record, source.text(annotation, record, "file_name", where), where))
+        name = source.text(annotation, record, "file_name", where)
+        found.append(source.image_record(annotation, record, name, where))
     return {
         "images": [entry for entry in found if entry["id"] in drawn],
         "annotations": [entry for entry in boxes if entry["image_id"] in drawn],
