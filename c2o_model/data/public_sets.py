@@ -39,7 +39,7 @@ VOC_CLASSES = (
 class PublicSet:
     """Where a set lies below $DETECTRON2_DATASETS, and its converter (annotation file, image directory) -> COCO."""
 
-    title: str
+    put: str  # what is to be put where, for the user; {root} stands for the variable
     annotation: str
     images: str
     document: Callable[[Path, Path], dict[str, Any]]
@@ -55,30 +55,34 @@ def _table() -> dict[str, PublicSet]:
     found = {}
     for year, lists in (("2007", ("trainval", "train", "val", "test")), ("2012", ("trainval", "train", "val"))):
         top = f"VOC{year}"
+        put = f"the directory {top} of PASCAL's VOCdevkit at {{root}}/{top}"
         for name in lists:
             place, folder = f"{top}/ImageSets/Main/{name}.txt", f"{top}/JPEGImages"
-            title = f"the directory {top} of PASCAL VOC's VOCdevkit"
-            found[f"voc_{year}_{name}"] = PublicSet(title, place, folder, _voc_document, (f"{top}/Annotations",))
+            found[f"voc_{year}_{name}"] = PublicSet(put, place, folder, _voc_document, (f"{top}/Annotations",))
     for split in ("train", "val"):
-        coco = f"coco/{split}2017"
-        title = f"lvis_v1_{split}.json of LVIS v1 and the images of COCO 2017"
-        found[f"lvis_v1_{split}"] = PublicSet(title, f"lvis/lvis_v1_{split}.json", "coco", lvis_document)
+        found[f"lvis_v1_{split}"] = PublicSet(
+            f"lvis_v1_{split}.json of LVIS v1 at {{root}}/lvis, COCO's train2017 and val2017 at {{root}}/coco",
+            f"lvis/lvis_v1_{split}.json",
+            "coco",
+            lvis_document,
+        )
         found[f"crowdhuman_{split}"] = PublicSet(
-            f"annotation_{split}.odgt and the directory Images of CrowdHuman",
+            f"CrowdHuman's annotation_{split}.odgt at {{root}}/crowdhuman, its images at {{root}}/crowdhuman/Images",
             f"crowdhuman/annotation_{split}.odgt",
             "crowdhuman/Images",
             crowdhuman_document,
         )
         found[f"objects365_{split}"] = PublicSet(
-            f"zhiyuan_objv2_{split}.json of Objects365 v2 and its patches",
+            f"zhiyuan_objv2_{split}.json of Objects365 v2 at {{root}}/objects365/annotations, the unpacked patches at"
+            f" {{root}}/objects365/{split}",
             f"objects365/annotations/zhiyuan_objv2_{split}.json",
             f"objects365/{split}",
             objects365_document,
         )
         found[f"repro10k_{split}"] = PublicSet(
-            f"instances_{split}2017.json and the images {split}2017 of COCO",
+            f"COCO's instances_{split}2017.json at {{root}}/coco/annotations, its images at {{root}}/coco/{split}2017",
             f"coco/annotations/instances_{split}2017.json",
-            coco,
+            f"coco/{split}2017",
             repro10k_document,
         )
     return found
@@ -102,7 +106,8 @@ def load_public(name: str, root: Path, converted: Path = CONVERTED) -> CocoSplit
     annotation, images = root / wanted.annotation, root / wanted.images
     for path in (annotation, images, *(root / part for part in wanted.more)):
         if not path.exists():
-            todo = f"put {wanted.title} below {root} as docs/datasets.md shows, or set {ROOT} to where they are"
+            put = wanted.put.format(root=f"${ROOT}")
+            todo = f"put {put}, or set {ROOT} to where they are (docs/datasets.md)"
             raise DataError(path, f"is missing, {name} needs it", todo)
     return load_split(write_document(wanted.document(annotation, images), converted, name), images)
 

@@ -222,7 +222,7 @@ def test_data_configurations_are_checked(repo):
     data = "configs/data/toy.yaml"
     cases = [
         ("name: set\nkind: digits\n", "name: 'set' is not the file's name; write 'toy'"),
-        ("name: toy\nkind: voc\n", "kind: 'voc' is not possible"),
+        ("name: toy\nkind: tiles\n", "kind: 'tiles' is not possible"),
         ("name: toy\nkind: digits\nseed: -4\n", "seed: -4 is negative"),
         ("name: toy\nkind: coco\n", "splits: is missing; add it"),
         ("name: toy\nkind: coco\nsplits: {train: {json: a, images: b}}\n", "splits.val: is missing; add it"),

@@ -1,4 +1,4 @@
-"""Generate the embedded data set, or take a user's COCO or VOC set or a public one into the evidence chain, with a manifest."""
+"""Generate the embedded data set, or take a COCO, VOC or public set into the evidence chain, with a manifest."""
 
 from job import job
 
