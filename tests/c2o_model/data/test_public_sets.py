@@ -209,7 +209,9 @@ def objects365(root: Path, names: list[str], split: str = "train") -> Path:
     return write(
         root / "objects365" / "annotations" / f"zhiyuan_objv2_{split}.json",
         {
-            "images": [{"id": n, "file_name": name, "width": 20, "height": 10} for n, name in enumerate(names, start=1)],
+            "images": [
+                {"id": n, "file_name": name, "width": 20, "height": 10} for n, name in enumerate(names, start=1)
+            ],
             "annotations": [
                 {"id": 10 + n, "image_id": n, "category_id": 365 if n > 1 else 1, "bbox": [n, 1, 3, 3], "isfake": 0}
                 for n in range(1, len(names) + 1)
@@ -297,7 +299,9 @@ def test_repro10k_draw_is_by_the_digest_of_the_id(tmp_path: Path) -> None:
 def test_repro10k_needs_cocos_classes(tmp_path: Path) -> None:
     path = coco(tmp_path, [], images=1)
     path.write_text(path.read_text().replace("motorcycle", "motorbike"))
-    with pytest.raises(DataError, match="instances_val2017.json: categories: has no motorcycle; use instances_train2017"):
+    with pytest.raises(
+        DataError, match="instances_val2017.json: categories: has no motorcycle; use instances_train2017"
+    ):
         load("repro10k_val", tmp_path)
 
 
@@ -312,7 +316,9 @@ def test_cocos_ap_of_a_converted_set(tmp_path: Path, capsys: Any) -> None:
     boxes = [person([2, 1, 5, 6]), person([10, -3, 6, 9]), person([0, 8, 20, 2], tag="mask", ignore=1)]
     crowd(tmp_path, {"ID": "b", "gtboxes": boxes})
     found = np.array([[0, 8, 20, 10], [2, 1, 7, 7], [10, 0, 16, 6]], np.float32)
-    run = RunDetections("x", 0, np.ones(3, np.int64), found, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64))
+    run = RunDetections(
+        "x", 0, np.ones(3, np.int64), found, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64)
+    )
     assert print_ap(load("crowdhuman_val", tmp_path), run) == pytest.approx(100)
     capsys.readouterr()
 
