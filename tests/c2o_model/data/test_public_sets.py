@@ -85,10 +85,15 @@ def lvis(root: Path, **image: Any) -> Path:
         {
             "images": [
                 {
-                    **{"id": 9, "width": 20, "height": 10, "coco_url": url.format("val2017/000000000009.jpg")},
-                    **{"neg_category_ids": [3], "not_exhaustive_category_ids": [], "license": 1},
+                    "id": 9,
+                    "width": 20,
+                    "height": 10,
+                    "coco_url": url.format("val2017/000000000009.jpg"),
+                    "neg_category_ids": [3],
+                    "not_exhaustive_category_ids": [],
+                    "license": 1,
                 },
-                {**{"id": 7, "width": 20, "height": 10, "coco_url": url.format("train2017/000000000007.jpg")}, **image},
+                {"id": 7, "width": 20, "height": 10, "coco_url": url.format("train2017/000000000007.jpg"), **image},
             ],
             "annotations": [
                 {"id": 1, "image_id": 9, "category_id": 1203, "bbox": [2.5, 3, 4, 5], "area": 11.5, "segmentation": []},
@@ -109,7 +114,12 @@ def test_lvis_finds_its_images_by_url(tmp_path: Path) -> None:
     document = json.loads(split.annotation.read_text())
     assert document["images"][0]["neg_category_ids"] == [3]
     assert document["annotations"][0] == {
-        **{"id": 1, "image_id": 9, "category_id": 1203, "bbox": [2.5, 3, 4, 5], "area": 11.5, "iscrowd": 0}
+        "id": 1,
+        "image_id": 9,
+        "category_id": 1203,
+        "bbox": [2.5, 3, 4, 5],
+        "area": 11.5,
+        "iscrowd": 0,
     }
     assert split.annotation.name.startswith("lvis_v1_val-") and split.annotation.parent == tmp_path / "converted"
 
