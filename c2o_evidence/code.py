@@ -17,8 +17,14 @@ _READING = tuple(
     f"c2o_model/data/{name}.py"
     for name in ("augment", "coco", "images", "inference", "loader", "nodes", "registration", "resize")
 )
-# Sets by name are for the command line; a rule reads the set that its manifest describes.
-_BY_NAME = ("c2o_model/data/registration.py",)
+# Sets by name are for the command line and the data rule; the others read the set that its manifest describes.
+_BY_NAME = tuple(
+    f"c2o_model/data/{name}.py"
+    for name in (
+        *("registration", "public_sets", "annotation_file", "lvis", "crowdhuman", "objects365", "repro10k"),
+        "named_copy",
+    )
+)
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
 

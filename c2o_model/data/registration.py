@@ -1,10 +1,10 @@
 """Data sets by name, for Detectron2's catalogs and for our own loader.
 
-* ``c2o_digits_{train,holdout,val}``: the embedded set, from `data/digits`. * COCO, LVIS and VOC under
-Detectron2's own names (``coco_2017_train``, ``lvis_v1_val``, ``voc_2007_test`` …), below $DETECTRON2_DATASETS
-(default `datasets`), which Detectron2 reads when it is imported. * Any COCO-format set through
-EXTRA_COCO_DATASETS="name:json:image_root[;name:json:image_root …]". * CrowdHuman, Objects365 and Repro-10k:
-the names are taken, their converters are not built yet.
+* ``c2o_digits_{train,holdout,val}``: the embedded set, from `data/digits`. * COCO under Detectron2's own names
+(``coco_2017_train`` …), below $DETECTRON2_DATASETS (default `datasets`), which Detectron2 reads when it is imported.
+* VOC and LVIS under Detectron2's names (``voc_2007_test``, ``lvis_v1_val`` …), CrowdHuman, Objects365 and Repro-10k
+(``crowdhuman_train`` …): see `public_sets`. * Any COCO-format set through
+EXTRA_COCO_DATASETS="name:json:image_root[;name:json:image_root …]". Where the files of each go: docs/datasets.md.
 
 Detectron2 is imported inside the functions: importing it takes seconds.
 """
@@ -20,21 +20,14 @@ from typing import Any
 from c2o_model.data.coco import CocoSplit, load_manifest_split, load_split
 from c2o_model.data.digits_config import SPLITS
 from c2o_model.data.errors import DataError
+from c2o_model.data.public_sets import CONVERTED, PUBLIC, ROOT, datasets_root, load_public
 
 EXTRA = "EXTRA_COCO_DATASETS"
-ROOT = "DETECTRON2_DATASETS"
 DIGITS_ROOT = Path("data/digits")
 
-# What each set that has no converter yet consists of.
-PLANNED = {
-    "crowdhuman": ("CrowdHuman", ("train", "val"), "annotation_SPLIT.odgt and Images/ as COCO JSON"),
-    "objects365": ("Objects365", ("train", "val"), "zhiyuan_objv2_SPLIT.json with its image patches"),
-    "repro10k": (
-        "Repro-10k",
-        ("train", "val"),
-        "the draw of its car, motorcycle and person images from COCO 2017",
-    ),
-}
+# Public sets that Detectron2 enters into its catalogs itself: those entries stay, our loader and `dataset_dicts` do not
+# use them (Detectron2 reads LVIS with a package that is not required here).
+_DETECTRON2_HAS = frozenset(name for name in PUBLIC if name.startswith(("voc_", "lvis_")))
 
 
 @dataclass(frozen=True)
@@ -83,25 +76,26 @@ def to_dicts(split: CocoSplit) -> list[dict[str, Any]]:
     ]
 
 
-def _loaders(environ: Mapping[str, str], digits_root: Path) -> dict[str, Callable[[], CocoSplit]]:
-    """Our own names and how each is loaded."""
+def _loaders(
+    environ: Mapping[str, str], digits_root: Path, converted: Path = CONVERTED
+) -> dict[str, Callable[[], CocoSplit]]:
+    """The names that we load ourselves, and how."""
 
     def digits(split: str) -> Callable[[], CocoSplit]:
         return lambda: load_manifest_split(digits_root, split)
 
+    def public(name: str) -> Callable[[], CocoSplit]:
+        return lambda: load_public(name, datasets_root(environ), converted)
+
     loaders = {f"c2o_digits_{split}": digits(split) for split in SPLITS}
+    loaders |= {name: public(name) for name in PUBLIC}
     for extra in parse_extra(environ.get(EXTRA, "")):
+        if extra.name in PUBLIC:
+            raise DataError(EXTRA, f"{extra.name} is the name of another registered set", "choose another name")
         if extra.name in loaders:
             raise DataError(EXTRA, f"{extra.name} is the name of an embedded set", "choose another name")
         loaders[extra.name] = extra.load
     return loaders
-
-
-def _not_built(name: str, title: str, needs: str) -> Callable[[], list[dict[str, Any]]]:
-    def refuse() -> list[dict[str, Any]]:
-        raise DataError(name, f"{title} has no converter; it needs {needs}", f"with a COCO JSON of it use {EXTRA}")
-
-    return refuse
 
 
 def register(environ: Mapping[str, str] | None = None, digits_root: Path = DIGITS_ROOT) -> tuple[str, ...]:
@@ -113,19 +107,15 @@ def register(environ: Mapping[str, str] | None = None, digits_root: Path = DIGIT
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     loaders = _loaders(os.environ if environ is None else environ, digits_root)
-    planned = {
-        f"{prefix}_{split}": _not_built(f"{prefix}_{split}", title, needs.replace("SPLIT", split))
-        for prefix, (title, splits, needs) in PLANNED.items()
-        for split in splits
-    }
-    taken = {name for name in (*loaders, *planned) if name in DatasetCatalog.list()}
+    loaders = {name: load for name, load in loaders.items() if name not in _DETECTRON2_HAS}
+    taken = {name for name in loaders if name in DatasetCatalog.list()}
     for name in taken:
         if not MetadataCatalog.get(name).get("c2o", False):
             raise DataError(EXTRA, f"{name} is the name of another registered set", "choose another name")
     for name in taken:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    for name in (*loaders, *planned):
+    for name in loaders:
         MetadataCatalog.get(name).set(c2o=True, evaluator_type="coco")
 
     def dicts_of(name: str) -> Callable[[], list[dict[str, Any]]]:
@@ -145,9 +135,7 @@ def register(environ: Mapping[str, str] | None = None, digits_root: Path = DIGIT
 
     for name in loaders:
         DatasetCatalog.register(name, dicts_of(name))
-    for name, refuse in planned.items():
-        DatasetCatalog.register(name, refuse)
-    return tuple(sorted((*loaders, *planned)))
+    return tuple(sorted(loaders))
 
 
 def _known(name: str) -> Any:
@@ -162,7 +150,9 @@ def _known(name: str) -> Any:
         path = metadata.get(key, None)
         if path is not None and not os.path.exists(path):
             raise DataError(
-                path, f"is missing, {name} needs it", f"put it there, or set {ROOT} to where it is"
+                path,
+                f"is missing, {name} needs it",
+                f"put it there as docs/datasets.md shows, or set {ROOT} to where it is",
             )
     return metadata
 
@@ -171,29 +161,29 @@ def dataset_dicts(name: str) -> list[dict[str, Any]]:
     """Detectron2's dicts of a registered set; DataError if it is unknown or lacks a file (says which)."""
     from detectron2.data import DatasetCatalog
 
+    if name in PUBLIC:
+        return to_dicts(named_split(name))
     _known(name)
     dicts: list[dict[str, Any]] = DatasetCatalog.get(name)
     return dicts
 
 
 def named_split(
-    name: str, environ: Mapping[str, str] | None = None, digits_root: Path = DIGITS_ROOT
+    name: str,
+    environ: Mapping[str, str] | None = None,
+    digits_root: Path = DIGITS_ROOT,
+    converted: Path = CONVERTED,
 ) -> CocoSplit:
-    """A set by name, for our own loader: embedded, extra, or one of Detectron2's that is a COCO JSON.
+    """A set by name, for our own loader: embedded, extra, public, or one of Detectron2's that is a COCO JSON.
 
-    Raises DataError as `dataset_dicts`, and for sets in other formats (VOC, LVIS and the planned ones).
+    ``converted`` is where the COCO JSON of a public set in another format is written. Raises DataError as
+    `dataset_dicts`, and for sets that Detectron2 knows in formats with no converter here.
     """
-    loaders = _loaders(os.environ if environ is None else environ, digits_root)
+    loaders = _loaders(os.environ if environ is None else environ, digits_root, converted)
     if name in loaders:
         return loaders[name]()
     register(environ, digits_root)
     metadata = _known(name)
-    if metadata.get("c2o", False):
-        dataset_dicts(name)  # a planned set: says what is missing
     if metadata.evaluator_type != "coco":
-        raise DataError(
-            name,
-            "is not in COCO format",
-            f"name a COCO JSON of it in {EXTRA}, or describe a VOC directory in configs/data (kind: voc)",
-        )
+        raise DataError(name, "is not in COCO format and has no converter", f"name a COCO JSON of it in {EXTRA}")
     return load_split(metadata.json_file, metadata.image_root)

@@ -222,10 +222,11 @@ def test_data_configurations_are_checked(repo):
     data = "configs/data/toy.yaml"
     cases = [
         ("name: set\nkind: digits\n", "name: 'set' is not the file's name; write 'toy'"),
-        ("name: toy\nkind: voc\n", "kind: 'voc' is not possible"),
+        ("name: toy\nkind: tiles\n", "kind: 'tiles' is not possible"),
         ("name: toy\nkind: digits\nseed: -4\n", "seed: -4 is negative"),
         ("name: toy\nkind: coco\n", "splits: is missing; add it"),
         ("name: toy\nkind: coco\nsplits: {train: {json: a, images: b}}\n", "splits.val: is missing; add it"),
+        ("name: toy\nkind: named\nsplits: {train: coco_2017_train}\n", "splits.val: is missing; add it"),
         ("- 1\n", "[1] is not a mapping"),
     ]
     for text, message in cases:
@@ -235,6 +236,8 @@ def test_data_configurations_are_checked(repo):
         assert str(caught.value).startswith(f"{data}: {message}"), str(caught.value)
     repo.write(data, "name: toy\nkind: coco\nsplits:\n  train: {json: a, images: b}\n  val: {json: c, images: d}\n")
     assert load_suite("toy", repo.root).data_config["kind"] == "coco"
+    repo.write(data, "name: toy\nkind: named\nsplits: {train: coco_2017_train, val: coco_2017_val}\n")
+    assert load_suite("toy", repo.root).data_config["kind"] == "named"
 
 
 def test_a_derived_suite_needs_its_own_name(repo):

@@ -46,6 +46,8 @@ def test_extra_is_parsed() -> None:
         ("a:b:c:d", "'a:b:c:d' is not name:json:image_root"),
         ("a:x:y;a:z:w", "a is listed twice; give each set its own name"),
         ("c2o_digits_val:x:y", "c2o_digits_val is the name of an embedded set; choose another name"),
+        ("voc_2007_test:x:y", "voc_2007_test is the name of another registered set; choose another name"),
+        ("repro10k_val:x:y", "repro10k_val is the name of another registered set; choose another name"),
         ("coco_2017_val:x:y", "coco_2017_val is the name of another registered set; choose another name"),
     ],
 )
@@ -92,7 +94,10 @@ def test_set_that_is_not_generated_yet(tmp_path: Path) -> None:
     [
         ("coco_2017_val", "instances_val2017.json"),
         ("lvis_v1_val", "lvis_v1_val.json"),
-        ("voc_2007_test", "VOC2007"),
+        ("voc_2007_test", "VOC2007/ImageSets/Main/test.txt"),
+        ("crowdhuman_train", "crowdhuman/annotation_train.odgt"),
+        ("objects365_val", "objects365/annotations/zhiyuan_objv2_val.json"),
+        ("repro10k_train", "coco/annotations/instances_train2017.json"),
     ],
 )
 def test_missing_data_says_what_and_where(name: str, missing: str) -> None:
@@ -103,12 +108,17 @@ def test_missing_data_says_what_and_where(name: str, missing: str) -> None:
         named_split(name, {})
 
 
-@pytest.mark.parametrize("name", ["crowdhuman_train", "objects365_val", "repro10k_train"])
-def test_sets_without_converter_say_so(name: str) -> None:
-    register({})
-    for load in (dataset_dicts, lambda key: named_split(key, {})):
-        with pytest.raises(DataError, match=f"{name}: .* has no converter; it needs .*EXTRA_COCO_DATASETS"):
-            load(name)
+def test_sets_of_detectron2_without_converter_say_so(tmp_path: Path) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    DatasetCatalog.register("lvis_toy", list)
+    MetadataCatalog.get("lvis_toy").set(json_file=str(tmp_path), image_root=str(tmp_path), evaluator_type="lvis")
+    try:
+        with pytest.raises(DataError, match="lvis_toy: is not in COCO format and has no converter; .*EXTRA_COCO_DATA"):
+            named_split("lvis_toy", {})
+    finally:
+        DatasetCatalog.remove("lvis_toy")
+        MetadataCatalog.remove("lvis_toy")
 
 
 def test_unknown_name() -> None:
