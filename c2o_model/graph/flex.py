@@ -83,7 +83,7 @@ def _from_matrix(matrix: Tensor) -> ScoreMod:
 
 def _distance(bias: EdgeBias) -> ScoreMod:
     assert bias.scale is not None and bias.time is not None
-    x, y = centres(bias.boxes.detach()).unbind(-1)
+    x, y = (v.contiguous() for v in centres(bias.boxes.detach()).unbind(-1))
     if bias.shared:
         size = shared_scale(bias.boxes.detach(), bias.image_whwh)[:, None].expand_as(x)
         floor = -torch.inf
@@ -101,7 +101,7 @@ def _distance(bias: EdgeBias) -> ScoreMod:
 
 def _iou(bias: EdgeBias) -> ScoreMod:
     assert bias.scale is not None and bias.time is not None
-    x0, y0, x1, y1 = bias.boxes.detach().unbind(-1)
+    x0, y0, x1, y1 = (v.contiguous() for v in bias.boxes.detach().unbind(-1))
     area = (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
     scale, time = bias.scale, bias.time
 

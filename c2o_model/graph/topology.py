@@ -80,7 +80,8 @@ def matched_attention(q: Tensor, k: Tensor, bias: EdgeBias | None, rows: Tensor,
     """
     batch = torch.arange(q.shape[0], device=q.device)[:, None]
     own = q.transpose(1, 2)[batch, rows].transpose(1, 2).float()  # [B,H,R,d]
-    scores = own @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5  # [B,H,R,N]
+    with torch.autocast(q.device.type, enabled=False):  # logarithms of small shares want float32 scores
+        scores = own @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5  # [B,H,R,N]
     columns = rows[:, None, None, :]
     possible = torch.ones_like(real[:, :, None] & real[:, None])
     if bias is not None:

@@ -75,6 +75,12 @@ def test_the_order_of_images_plays_no_part(
         np.testing.assert_allclose(found.box[a], runs[4].box[b], rtol=1e-5, atol=64e-5)
 
 
+def test_the_attention_kernels_are_told(config: Any, checkpoint: Path, tiny_split: Any) -> None:
+    told: list[str] = []
+    next(evaluate(config, checkpoint, tiny_split.select([0]), ROWS[:1], [0], attention=told.extend))
+    assert told == ["torch", "torch"]  # one a stage
+
+
 def test_rows_and_seeds_differ(runs: list[RunDetections]) -> None:
     assert len({run.score.tobytes() for run in runs}) == len(runs)
 

@@ -114,6 +114,14 @@ def test_a_batch_without_objects_gives_zero_with_a_gradient() -> None:
     assert float(loss.detach()) == 0 and q.grad is not None and (q.grad == 0).all()
 
 
+def test_mixed_precision_around_it_changes_nothing() -> None:
+    values = case("distance")
+    plain = topology_loss(**values, most_per_object=2, iou_thresh=0.1)  # type: ignore[arg-type]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = topology_loss(**values, most_per_object=2, iou_thresh=0.1)  # type: ignore[arg-type]
+    assert torch.equal(plain, mixed)
+
+
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(ValueError, match="GRAPH_TOPO_TARGET_NORM: 'column' is unknown; choose one of row, none"):
         topology_loss(**case(), most_per_object=2, iou_thresh=0.1, target_norm="column")  # type: ignore[arg-type]

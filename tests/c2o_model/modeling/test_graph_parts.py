@@ -185,6 +185,21 @@ def test_flex_gives_the_detections_of_torch(make_detector: Any, make_config: Any
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
+def test_mixed_precision_trains_with_every_switch(make_detector: Any, tiny_batch: TrainingBatch) -> None:
+    for name in ("distance", "shared", "mlp", "iou_knn", "rel_qk", "topology_bias", "independent"):
+        detector = make_detector(**ON[name])
+        features = [f.detach() for f in detector.features(tiny_batch.images)]
+        draws = draw(3, 1, 4, 8, tiny_batch.mask.shape[1], 1000)
+        boxes = torch.tensor([[4.0, 4, 40, 30], [10, 8, 50, 60], [0, 0, 64, 64], [30, 30, 45, 50]]).repeat(4, 2, 1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = detector.losses(tiny_batch, draws, features)
+            rough = detector.head(features, boxes, draws.t, tiny_batch.whwh).logits[0].detach()
+        torch.stack([v.float() for v in found.values()]).sum().backward()
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in detector.parameters()), name
+        exact = detector.head(features, boxes, draws.t, tiny_batch.whwh).logits[0].detach()
+        torch.testing.assert_close(rough.float(), exact, rtol=0, atol=0.1 * float(exact.std() + 1))
+
+
 def test_the_bias_has_its_own_learning_rate(make_config: Any, make_detector: Any) -> None:
     keys = {"GEO_BIAS_TYPE": "mlp", "GEO_BIAS_LR_MULT": 3.0}
     model = make_detector(**keys)
