@@ -50,7 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
 def build(keys: dict[str, Any], nodes: int, device: str) -> DiffusionDet:
     """R50-FPN with six stages, width 256, 80 classes; fixed initial weights."""
     opts = [part for key, value in keys.items() for part in (D + key, value)]
-    shape = [D + "NUM_PROPOSALS", nodes, "MODEL.WEIGHTS", "", "MODEL.DEVICE", device]
+    shape = [D + "NUM_PROPOSALS", nodes, "MODEL.WEIGHTS", "''", "MODEL.DEVICE", device]
     cfg = load_config(ROOT / "configs/models/coco/diffusiondet_r50.yaml", [*shape, *opts])
     torch.manual_seed(0)
     model = build_model(cfg)

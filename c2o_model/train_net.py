@@ -63,7 +63,8 @@ def _configuration(args: argparse.Namespace):  # type: ignore[no-untyped-def]  #
     """The checked configuration of the command line."""
     from c2o_model.config import ConfigError, load_config
 
-    cfg = load_config(args.config_file, args.opts[args.opts[:1] == ["--"] :])
+    opts = [value or "''" for value in args.opts[args.opts[:1] == ["--"] :]]  # KEY "" is an empty string, not null
+    cfg = load_config(args.config_file, opts)
     key = "DATASETS.TEST" if args.eval_only else "DATASETS.TRAIN"
     names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN
     if not names:

@@ -71,6 +71,8 @@ def test_the_same_command_gives_the_same_bytes(setup: list[str], tmp_path: Path)
     first = (tmp_path / "out" / "model_final.safetensors").read_bytes()
     assert train_net.main([setup[0], setup[1], "--resume", *setup[2:]]) == 0
     assert (tmp_path / "out" / "model_final.safetensors").read_bytes() == first
+    assert train_net.main([*setup, "MODEL.WEIGHTS", ""]) == 0  # what a shell makes of KEY "": no weights, as before
+    assert (tmp_path / "out" / "model_final.safetensors").read_bytes() == first
 
 
 def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_path: Path) -> None:
