@@ -7,7 +7,6 @@ directory appears under its name by one rename, complete and synced; an entry th
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -19,14 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from c2o_evidence.atomic import atomic_path, atomic_write, sync
+from c2o_evidence.atomic import atomic_write, sync
 from c2o_evidence.digests import check_sidecar, json_digest, sha256_file
 from c2o_evidence.errors import EvidenceError
 
 ENTRY = "entry.json"
 FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv")
-# Where hard links do not go: another file system, one that has none, too many of them.
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
 @dataclass(frozen=True)
@@ -95,13 +92,18 @@ class TrainedStore:
             return None
 
     def take(self, trained: Trained, files: Mapping[str, Path]) -> None:
-        """Put the files of an entry at their places (hard links where they can be), each atomically."""
+        """Put copies of an entry's files at their places, each atomically.
+
+        Not hard links: Snakemake touches what a job has made, and a touch in one suite would make files of others look
+        new.
+        """
         for name in FILES:
             target = files[name]
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
             try:
-                _link(trained.path / name, temporary)
+                shutil.copyfile(trained.path / name, temporary)
+                sync(temporary)
                 os.replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -125,7 +127,7 @@ class TrainedStore:
         building = self.root / f".{key}.{secrets.token_hex(4)}"
         building.mkdir(parents=True)
         for name in FILES:
-            _link(files[name], building / name)
+            shutil.copyfile(files[name], building / name)
             sync(building / name)
         digests = {name: sha256_file(building / name) for name in FILES}
         document = {
@@ -142,14 +144,3 @@ class TrainedStore:
         sync(self.root)
         shutil.rmtree(self.root / f".{key}.damaged", ignore_errors=True)
         return Trained(target, dict(origin), nondeterminism, attention)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no second names."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
