@@ -128,6 +128,8 @@ def test_a_second_suite_trains_nothing_again(built_suites) -> None:
         for name in ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv"):
             own, origin = folder / name, results / FIRST / "train" / place / name
             assert own.read_bytes() == origin.read_bytes() and not own.samefile(origin)
+    for name in (FIRST, SECOND):  # what one suite takes over makes nothing in the other stale
+        assert built_suites.planned(f"deliverables/{name}") == []
     entries = [path for path in (results / ".state/trained").iterdir() if path.is_dir()]
     assert len(entries) == len(recipes(first).keys() | recipes(second).keys())
     for name in (FIRST, SECOND, "attention_bench_reduced"):
