@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from detectron2.modeling import build_model
 
-from benchmarks.workbench import ROOT, D  # noqa: I001  (pins the kernels, so it comes first)
+from benchmarks.workbench import ROOT, D, compare  # noqa: I001  (pins the kernels, so it comes first)
 from c2o_model.config import load_config
 from c2o_model.modeling.detector import DiffusionDet
 from c2o_model.modeling.targets import TrainingBatch
@@ -95,28 +94,21 @@ def sampling(model: DiffusionDet, batch: TrainingBatch) -> Callable[[], None]:
     return run
 
 
-def seconds(call: Callable[[], None], device: str) -> float:
-    """Wall time of one call, the device's queue emptied before and after."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def whole(call: Callable[[], None], device: str) -> Callable[[], None]:
+    """``call`` until the device has done what it was given."""
+
+    def run() -> None:
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
 
 
 def in_turns(case: Callable[[], None], plain: Callable[[], None], repeats: int, device: str) -> str:
-    """Median seconds of the case, and its ratio to the plain one with the quartiles of the paired ratios."""
-    pairs = []
-    for attempt in range(-1, repeats):
-        pair = (seconds(case, device), seconds(plain, device))
-        if attempt >= 0:
-            pairs.append(pair)
-    ratios = [a / b for a, b in pairs]
-    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
-    ratio = statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs)
-    return f"{statistics.median(a for a, _ in pairs) * 1e3:9.1f} ms {ratio:5.2f}x ({low:.2f}..{high:.2f})"
+    """Median milliseconds of the case, and its ratio to the plain detector."""
+    measured = compare(whole(plain, device), whole(case, device), repeats, warmup=1)
+    return f"{statistics.median(measured.plain) * 1e3:9.1f} ms {measured.ratio}"
 
 
 def main() -> None:

@@ -60,13 +60,16 @@ class Comparison:
     ours: list[float]
     plain: list[float]
 
-    def row(self, name: str) -> str:
-        """Medians with quartiles, and the ratio of the medians with the quartiles of the paired ratios."""
-        ratios = [p / o for o, p in zip(self.ours, self.plain, strict=True)]
+    @property
+    def ratio(self) -> str:
+        """The median of the second contender over that of the first, with the quartiles of the paired ratios."""
+        low, _, high = _quartiles([p / o for o, p in zip(self.ours, self.plain, strict=True)])
         ratio = statistics.median(self.plain) / statistics.median(self.ours)
-        low, _, high = statistics.quantiles(ratios, n=4)
-        measured = f"{_spread(self.ours)} {_spread(self.plain)} {ratio:6.2f}x ({low:.2f}..{high:.2f})"
-        return f"{name:40} {measured} {len(ratios):4}"
+        return f"{ratio:.2f}x ({low:.2f}..{high:.2f})"
+
+    def row(self, name: str) -> str:
+        """Medians with quartiles, and the ratio."""
+        return f"{name:40} {_spread(self.ours)} {_spread(self.plain)} {self.ratio:>21} {len(self.ours):4}"
 
 
 HEADER = f"{'case':40} {'ours ms (quartiles)':>24} {'straightforward ms':>24} {'ratio of medians':>20} {'n':>5}"
@@ -84,6 +87,11 @@ def compare(ours: Callable[[], Any], plain: Callable[[], Any], repeats: int, war
     return Comparison(*seconds)
 
 
+def _quartiles(values: list[float]) -> list[float]:
+    """All the same where there is one value."""
+    return statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+
+
 def _spread(values: list[float]) -> str:
-    low, middle, high = (v * 1e3 for v in statistics.quantiles(values, n=4))
+    low, middle, high = (v * 1e3 for v in _quartiles(values))
     return f"{middle:9.1f} ({low:.1f}..{high:.1f})".rjust(24)
