@@ -14,9 +14,7 @@ Row = Mapping[str, Any]
 MARKERS = "osD^v<>P"
 
 
-def comparison_bars(
-    figure: Figure, axes: Axes, comparisons: Sequence[Row], labels: Mapping[str, str], colours: Sequence[str]
-) -> None:
+def comparison_bars(axes: Axes, comparisons: Sequence[Row], labels: Mapping[str, str], colours: Sequence[str]) -> None:
     """One bar a comparison: the mean difference of AP paired over train seeds, with its 95 % interval.
 
     Coloured where the interval leaves out 0, grey where it does not.
@@ -36,13 +34,12 @@ def comparison_bars(
     axes.set_xlabel("difference of mean AP (line: 95 % t interval, paired over train seeds)", fontsize=8)
 
 
-def attention_cost(figure: Figure, axes: Axes, rows: Sequence[Row], colours: Sequence[str]) -> None:
+def attention_cost(figure: Figure, rows: Sequence[Row], colours: Sequence[str]) -> None:
     """Time (above) and peak memory (below) of a call over the number of nodes: a column a bias, a line a kernel.
 
     All axes are logarithmic, each row of panels has one scale. A kernel that does not run here is left out: the table
-    says why. `axes`, the one that every figure begins with, makes room for the panels.
+    says why. `figure` has no axes yet.
     """
-    axes.remove()
     kernels = list(dict.fromkeys((row["impl"], row["backend"]) for row in rows))
     biases = list(dict.fromkeys(row["bias"] for row in rows)) or ["none"]
     nodes = sorted({row["nodes"] for row in rows})

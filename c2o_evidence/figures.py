@@ -243,10 +243,10 @@ def build_figures(
         elif name == "comparisons":
             figure, axes = _new(1.0 + 0.42 * len(comparisons))
             labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
-            comparison_bars(figure, axes, comparisons, labels, COLOURS)
+            comparison_bars(axes, comparisons, labels, COLOURS)
         elif name == "attention_cost":
-            figure, axes = _new(4.4)
-            attention_cost(figure, axes, attention, COLOURS)
+            figure, _ = _panels(4.4, 0)  # it lays out its own
+            attention_cost(figure, attention, COLOURS)
         elif name == "loss_curves":
             figure = loss_curves(suite, curves)
         else:
