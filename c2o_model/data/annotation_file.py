@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,12 @@ def box_record(path: Path, record: Mapping[str, Any], where: str) -> dict[str, A
         "area": area,
         "iscrowd": int(bool(record.get("iscrowd", 0))),
     }
+
+
+def box_records(path: Path, document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """COCO's entries of all objects of a document whose ``annotations`` are COCO's, one after the other."""
+    for number, record in enumerate(records(path, document, "annotations")):
+        yield box_record(path, record, f"annotations[{number}]")
 
 
 def category_records(path: Path, document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -40,9 +40,6 @@ def lvis_document(annotation: Path, images: Path) -> dict[str, Any]:
         found.append({**entry, **{key: record[key] for key in FEDERATED if key in record}})
     return {
         "images": found,
-        "annotations": [
-            source.box_record(annotation, record, f"annotations[{number}]")
-            for number, record in enumerate(source.records(annotation, document, "annotations"))
-        ],
+        "annotations": list(source.box_records(annotation, document)),
         "categories": source.category_records(annotation, document),
     }

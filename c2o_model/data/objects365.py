@@ -53,12 +53,8 @@ def objects365_document(annotation: Path, images: Path) -> dict[str, Any]:
     if absent:
         listed = ", ".join(absent.values())
         logger.warning("%s: left out %d images never published: %s", annotation, len(absent), listed)
-    boxes = (
-        source.box_record(annotation, record, f"annotations[{number}]")
-        for number, record in enumerate(source.records(annotation, document, "annotations"))
-    )
     return {
         "images": found,
-        "annotations": [entry for entry in boxes if entry["image_id"] not in absent],
+        "annotations": [entry for entry in source.box_records(annotation, document) if entry["image_id"] not in absent],
         "categories": source.category_records(annotation, document),
     }

@@ -43,8 +43,8 @@ def repro10k_document(annotation: Path, images: Path, most: int = IMAGES) -> dic
     label_of = {names[name]: label for label, name in enumerate(CLASSES, start=1)}
     boxes = [
         {**entry, "category_id": label_of[entry["category_id"]]}
-        for number, record in enumerate(source.records(annotation, document, "annotations"))
-        if (entry := source.box_record(annotation, record, f"annotations[{number}]"))["category_id"] in label_of
+        for entry in source.box_records(annotation, document)
+        if entry["category_id"] in label_of
     ]
     candidates = {entry["image_id"] for entry in boxes if not entry["iscrowd"]}
     drawn = set(sorted(candidates, key=draw_key)[:most])
