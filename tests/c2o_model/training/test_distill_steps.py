@@ -149,18 +149,13 @@ def test_a_student_of_as_many_steps_that_is_its_teacher_has_nothing_to_learn(
     assert float(losses["loss_distill_bbox"].detach()) == pytest.approx(0, abs=1e-4)
 
 
-def test_the_loss_of_three_steps_falls_on_one_batch(make_detector: Any, tiny_batch: TrainingBatch) -> None:
+def test_the_loss_of_three_steps_falls_on_one_batch(
+    make_detector: Any, tiny_batch: TrainingBatch, loss_on_one_batch: Any
+) -> None:
     distill = pair(make_detector, SAMPLER_DISTILL_CLS_WEIGHT=0.0)
     draws = draw(0, 0, 4, 8, tiny_batch.mask.shape[1], 1000)
     features = distill.student.features(tiny_batch.images)
-    optimizer = torch.optim.Adam([p for p in distill.student.parameters() if p.requires_grad], 3e-3)
-    curve = []
-    for _ in range(60):
-        loss = torch.stack(list(distill.losses(tiny_batch, draws, features, KEYS_OF).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(float(loss.detach()))
+    curve = loss_on_one_batch(distill.student, lambda: distill.losses(tiny_batch, draws, features, KEYS_OF), 60)
     assert curve[-1] < 0.6 * curve[0]
 
 
