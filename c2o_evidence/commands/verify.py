@@ -1,0 +1,45 @@
+"""`c2o verify`: what may be typed, handed to c2o_evidence.verify.command."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "check a frozen bundle"
+HELP = """\
+Checks a frozen bundle, offline, without running or loading any model.
+
+levels:
+  files    every listed file is there with its SHA-256, nothing is extra, nothing leaves the bundle
+  tables   the same, and every cell of every table is recomputed: AP from the stored detections, means,
+           deviations and tests from the per-run rows; every row is bound to a re-hashed checkpoint; seeds
+           complete, none twice
+
+examples:
+  c2o verify                                   every frozen deliverable, level files
+  c2o verify deliverables/step1_5seed --level tables
+  c2o verify some/copy/of/a/bundle --json      for machines
+
+Without C2O installed, `python3 BUNDLE/verify.py` checks the files and the means with bare Python >= 3.9.
+Exit code: 0 verified, 1 the evidence does not hold, 2 bad use."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="a bundle (default: all frozen ones)")
+    parser.add_argument("--level", choices=("files", "tables", "eval", "train"), default="files")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads and processes to use (default: the cores)")
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="deliverables.tsv with the frozen root digests")
+
+
+def run(arguments: argparse.Namespace, root: Path) -> int:
+    from c2o_evidence.verify.command import verify_command
+
+    return verify_command(
+        arguments.path,
+        arguments.level,
+        root=root,
+        as_json=arguments.json,
+        jobs=arguments.jobs,
+        ledger=arguments.ledger,
+    )
