@@ -9,7 +9,9 @@ from typing import Any
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import DigestError
+from c2o_evidence.limits import MAX_SIDECAR
 from c2o_evidence.paths import resolve_inside
+from c2o_evidence.plain_file import open_plain, read_plain
 
 CHUNK = 1 << 20
 _SIDECAR_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)\n?")
@@ -30,7 +32,7 @@ def sha256_file(path: Path | str) -> str:
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open(open_plain(path), "rb", buffering=0) as stream:
             while count := stream.readinto(buffer):
                 digest.update(view[:count])
     except OSError as error:
@@ -62,7 +64,10 @@ def _check_json(value: Any, where: str) -> None:
     elif isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise DigestError(f"{where or 'value'}: {value!r} has no digest; use a finite number")
-    elif not (value is None or isinstance(value, (bool, int, str))):
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise DigestError(f"{where or 'value'}: {value!r} is half a character, which has no digest; correct it")
+    elif not (value is None or isinstance(value, (bool, int))):
         raise DigestError(
             f"{where or 'value'}: a {type(value).__name__} has no digest; use text, numbers, lists, mappings"
         )
@@ -114,7 +119,7 @@ def read_sidecar(path: Path | str) -> str:
     target = Path(path)
     sidecar = sidecar_path(target)
     try:
-        text = sidecar.read_text(encoding="utf-8")
+        text = read_plain(sidecar, MAX_SIDECAR).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DigestError(f"{sidecar}: cannot be read; make it again from a trusted copy of {target.name}") from error
     match = _SIDECAR_LINE.fullmatch(text)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import read_ledger
+from c2o_evidence.limits import MAX_MESSAGE
+from c2o_evidence.printable import printable
 from c2o_evidence.verify import Progress, Report, verify
 from c2o_evidence.verify.files import sizes_to_hash
 
@@ -64,13 +66,13 @@ def describe(report: Report) -> str:
     if "runs" in counts:
         seen += f"; {counts['runs']} runs, {counts['cells']} cells in {report.seconds['tables']:.1f} s"
     if report.ok:
-        lines.append(f"verified: {report.path} (level {report.level}): {seen}")
+        lines.append(f"verified: {printable(report.path)} (level {report.level}): {seen}")
     else:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds().items())
-        lines.append(f"FAILED: {report.path} (level {report.level}): {kinds}; {seen}")
+        lines.append(f"FAILED: {printable(report.path)} (level {report.level}): {kinds}; {seen}")
     if report.root_digest:
         lines.append(f"root digest: {report.root_digest}")
-    lines += [f"note: {note}" for note in report.notes]
+    lines += [f"note: {printable(note, MAX_MESSAGE)}" for note in report.notes]
     return "\n".join(lines)
 
 

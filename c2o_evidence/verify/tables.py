@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.bundle import bundle_files
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, TableError
+from c2o_evidence.figures import figure_names
+from c2o_evidence.limits import MAX_RECORD, MAX_TABLE
 from c2o_evidence.model_config import config_digest
-from c2o_evidence.report import render_report
+from c2o_evidence.plain_file import read_plain
+from c2o_evidence.report import read_svg, render_report
 from c2o_evidence.suite import Suite, load_resolved_suite
 from c2o_evidence.tables import build_all, manifest_rows
 from c2o_evidence.tsv import format_tsv, read_tsv
@@ -72,7 +75,7 @@ class _Check:
         if path not in self.digests:
             return None
         try:
-            return (self.root / path).read_bytes().decode("utf-8")
+            return read_plain(self.root / path, MAX_TABLE).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -115,7 +118,7 @@ class _Check:
         started = time.perf_counter()
         try:
             evaluated = evaluate_all(self.root / "data" / "val.json", tasks, jobs=jobs, progress=progress)
-        except EvidenceError as error:
+        except TableError as error:
             self.add(Finding("malformed", "data/val.json", self._shorten(str(error))))
             return None
         self.result.ap_seconds = time.perf_counter() - started
@@ -137,7 +140,7 @@ class _Check:
         for exp_id, eval_seed in evaluated.extra:
             row = f"exp_name={exp_id}, eval_seed={eval_seed}"
             self.add(Finding("row-extra", f"{folder}/detections.safetensors", "nothing asks for this run", row=row))
-        record = read_json(self.root / folder / "record.json") or {}
+        record = read_json(self.root / folder / "record.json", MAX_RECORD) or {}
         checkpoint = checkpoint_path(experiment, seed)
         identity = {
             "ckpt_path": checkpoint,
@@ -266,6 +269,12 @@ class _Check:
         found = self._text("report.html")
         if found is None and "report.html" in self.digests:
             self.add(Finding("malformed", "report.html", "is not UTF-8 text"))
+        for name in figure_names(self.suite):
+            if f"figures/{name}.svg" in self.digests:
+                try:
+                    read_svg(self.root, name)
+                except (EvidenceError, OSError) as error:
+                    self.add(Finding("unsafe", f"figures/{name}.svg", str(error)))
         try:
             expected = render_report(self.root, self.suite)
         except (EvidenceError, OSError):
