@@ -53,11 +53,12 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], list[SumsProblem]]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return {}, [SumsProblem(0, "", False, f"is not UTF-8: {error}")]
+    n_lines = text.count("\n")
     if text and not text.endswith("\n"):
-        problems.append(SumsProblem(text.count("\n") + 1, "", False, "the last line is cut off (no line end)"))
+        problems.append(SumsProblem(n_lines + 1, "", False, "the last line is cut off (no line end)"))
     for number, line in enumerate(text.split("\n"), start=1):
         if not line:
-            if number <= text.count("\n"):
+            if number <= n_lines:
                 problems.append(SumsProblem(number, "", False, "the line is empty"))
             continue
         match = _LINE.fullmatch(line)
@@ -75,3 +76,11 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], list[SumsProblem]]:
         else:
             digests[path] = digest
     return digests, problems
+
+
+def first_owners(digests: Mapping[str, str]) -> dict[str, str]:
+    """Digest -> the first path that has it, of `{path: sha256}`."""
+    owners: dict[str, str] = {}
+    for path, digest in digests.items():
+        owners.setdefault(digest, path)
+    return owners

@@ -1,7 +1,8 @@
 """Level `files`: every listed file is there with its digest, nothing is extra, nothing leaves the bundle.
 
 Nothing is loaded or unpickled: files are read as bytes, streaming, several at a time (hashlib releases the
-GIL while it hashes), the largest first so that no thread is left alone with a big one at the end.
+GIL while it hashes), the largest first so that no thread is left alone with a big one at the end. Small files go to
+a thread many at once: the hand-over costs more than their hashing.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2o_evidence.digest_cache import DigestCache, FileState, file_state
+from c2o_evidence.digests import CHUNK, sha256_stream
 from c2o_evidence.paths import path_fault
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.findings import Finding, Kind
 
-CHUNK = 1 << 20  # bytes; large enough that one system call is small beside the hashing
+BATCH_BYTES = 4 << 20  # what a thread takes at once: one file of that size or more, or several smaller ones
+BATCH_FILES = 256
 SIDECAR = ".sha256"
 TIMESTAMP = ".snakemake_timestamp"  # Snakemake leaves this empty file in every directory that a rule made
 
@@ -27,12 +32,16 @@ Progress = Callable[[int], None]  # called with the number of bytes just hashed
 
 @dataclass
 class FilesResult:
-    """What level `files` saw: the listed and the found digests by path, and the findings."""
+    """What level `files` saw: the listed and the found digests by path, and the findings.
+
+    `cached`: how many of the found digests are known from an earlier time, not from reading the file.
+    """
 
     listed: dict[str, str] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
     root_digest: str = ""
     n_bytes: int = 0
+    cached: int = 0
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -72,17 +81,27 @@ def walk(root: Path) -> _Tree:
     return tree
 
 
-def hash_file(path: Path, progress: Progress | None = None) -> str:
+def hash_file(path: Path | str, progress: Progress | None = None, buffer: bytearray | None = None) -> str:
     """SHA-256 of one plain file, read in chunks; a link in its last component is refused (OSError)."""
-    digest = hashlib.sha256()
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            digest.update(view[:count])
-            if progress is not None:
-                progress(count)
-    return digest.hexdigest()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return sha256_stream(descriptor, buffer, progress)
+    finally:
+        os.close(descriptor)
+
+
+def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The paths, largest first, in lists of about BATCH_BYTES and at most BATCH_FILES."""
+    batch: list[str] = []
+    total = 0
+    for path in sorted(sizes, key=lambda path: (-sizes[path], path)):
+        if batch and (total + sizes[path] > BATCH_BYTES or len(batch) == BATCH_FILES):
+            yield batch
+            batch, total = [], 0
+        batch.append(path)
+        total += sizes[path]
+    if batch:
+        yield batch
 
 
 def hash_files(
@@ -93,16 +112,21 @@ def hash_files(
     """
     digests: dict[str, str] = {}
     errors: dict[str, str] = {}
+    base = os.fspath(root)
 
-    def work(path: str) -> None:
-        try:
-            digests[path] = hash_file(root / path, progress)
-        except OSError as error:
-            errors[path] = error.strerror or str(error)
+    def work(batch: list[str]) -> None:
+        buffer = bytearray(CHUNK)
+        each = progress if len(batch) == 1 else None
+        for path in batch:
+            try:
+                digests[path] = hash_file(f"{base}/{path}", each, buffer)
+            except OSError as error:
+                errors[path] = error.strerror or str(error)
+        if progress is not None and each is None:
+            progress(sum(sizes[path] for path in batch))
 
-    order = sorted(sizes, key=lambda path: (-sizes[path], path))
     with ThreadPoolExecutor(max_workers=jobs or min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(work, order):
+        for _ in pool.map(work, _batches(sizes)):
             pass
     return digests, errors
 
@@ -191,8 +215,38 @@ def sizes_to_hash(root: Path) -> tuple[int, int]:
     return len(files), sum(files.values())
 
 
-def check_files(root: Path, *, jobs: int | None = None, progress: Progress | None = None) -> FilesResult:
-    """Level `files` of the bundle at `root`.
+def _hash_unknown(
+    root: Path,
+    sizes: Mapping[str, int],
+    result: FilesResult,
+    cache: DigestCache,
+    jobs: int | None,
+    progress: Progress | None,
+) -> dict[str, str]:
+    """As `hash_files`, into `result`, but for files that the cache knows to have the listed digest; the errors."""
+    states: dict[str, FileState] = {}
+    started = time.time_ns()
+    for path in sizes:
+        state = file_state(root / path)
+        if state is not None and cache.agrees(state, result.listed[path]):
+            result.found[path] = result.listed[path]
+        elif state is not None:
+            states[path] = state
+    result.cached = len(result.found)
+    if progress is not None:
+        progress(sum(sizes[path] for path in result.found))
+    rest = {path: size for path, size in sizes.items() if path not in result.found}
+    read, errors = hash_files(root, rest, jobs=jobs, progress=progress)
+    for path in read.keys() & states.keys():
+        cache.learn(root / path, states[path], read[path], started)
+    result.found |= read
+    return errors
+
+
+def check_files(
+    root: Path, *, jobs: int | None = None, progress: Progress | None = None, cache: DigestCache | None = None
+) -> FilesResult:
+    """Level `files` of the bundle at `root`; with a cache, files that it knows are not read again.
 
     Raises OSError if `root` or its SHA256SUMS cannot be read at all.
     """
@@ -208,7 +262,10 @@ def check_files(root: Path, *, jobs: int | None = None, progress: Progress | Non
     result.findings += _check_tree(tree, result.listed)
     sizes = {path: size for path, size in tree.files.items() if path in result.listed}
     result.n_bytes = sum(sizes.values())
-    result.found, errors = hash_files(root, sizes, jobs=jobs, progress=progress)
+    if cache is None:
+        result.found, errors = hash_files(root, sizes, jobs=jobs, progress=progress)
+    else:
+        errors = _hash_unknown(root, sizes, result, cache, jobs, progress)
     for path, reason in errors.items():
         result.findings.append(Finding("missing", path, f"cannot be read: {reason}", expected=result.listed[path]))
     result.findings += _check_digests(result.listed, result.found)
