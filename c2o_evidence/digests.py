@@ -1,9 +1,11 @@
 """SHA-256 of files, JSON values and directory trees, and `NAME.sha256` sidecars as `sha256sum -c` reads."""
 
+import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import DigestError
 from c2o_evidence.limits import MAX_SIDECAR
 from c2o_evidence.paths import resolve_inside
-from c2o_evidence.plain_file import open_plain, read_plain
+from c2o_evidence.plain_file import NotPlain, open_plain, read_plain
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18  # bytes; one system call is small beside the hashing, and the chunk stays in the second-level cache
 _SIDECAR_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)\n?")
 
 
@@ -22,22 +24,43 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_stream(
+    descriptor: int, buffer: bytearray | None = None, progress: Callable[[int], None] | None = None
+) -> str:
+    """SHA-256 of what an open file holds from its begin on. Raises OSError as reading does, or if the file grows.
+
+    Args:
+        buffer: where to read to, for a caller that hashes many files; overwritten.
+        progress: called with the number of bytes after each chunk.
+    """
+    buffer = bytearray(CHUNK) if buffer is None else buffer
+    view = memoryview(buffer)
+    digest = hashlib.sha256()
+    left = os.fstat(descriptor).st_size
+    while count := os.readv(descriptor, [buffer]):
+        left -= count
+        if left < 0:  # a writer could keep a reader busy forever
+            raise NotPlain(errno.EBUSY, "grew while it was read")
+        digest.update(view[:count])
+        if progress is not None:
+            progress(count)
+    return digest.hexdigest()
+
+
 def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file's content, read in chunks of 1 MiB.
+    """SHA-256 of a file's content, read in chunks.
 
     Raises:
         DigestError: the file does not exist or cannot be read.
     """
-    digest = hashlib.sha256()
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
     try:
-        with open(open_plain(path), "rb", buffering=0) as stream:
-            while count := stream.readinto(buffer):
-                digest.update(view[:count])
+        descriptor = open_plain(path)
+        try:
+            return sha256_stream(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise DigestError(f"{path}: cannot be read: {error.strerror}; restore the file or make it again") from error
-    return digest.hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:

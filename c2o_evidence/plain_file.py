@@ -20,6 +20,10 @@ LIMITS = "c2o_evidence/limits.py"
 MAX_EXTENTS = 4096  # pieces of a sparse file that are added up; one with more is taken for full
 
 
+class NotPlain(OSError):
+    """What was opened is no plain file, or not the one that was looked at before."""
+
+
 def stamp(info: os.stat_result) -> Stamp:
     """The stamp of a file. Only root can set a ctime, so a file that was written to has another one."""
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
@@ -35,10 +39,15 @@ def open_plain(path: Path | str, *, follow: bool = True) -> int:
         OSError: it cannot be opened, or is no plain file; `strerror` says which.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket, or a device without a driver
+            raise NotPlain(error.errno, "is not a plain file", str(path)) from None
+        raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is not a plain file", str(path))
+            raise NotPlain(errno.EINVAL, "is not a plain file", str(path))
     except BaseException:
         os.close(descriptor)
         raise
@@ -57,7 +66,7 @@ def read_plain(path: Path | str, most: int) -> bytes:
             raise OSError(errno.EFBIG, f"has {size} bytes, more than the limit of {most} ({LIMITS})", str(path))
         data = stream.read(size + 1) or b""
         if len(data) != size:
-            raise OSError(errno.EBUSY, "changed its size while it was read", str(path))
+            raise NotPlain(errno.EBUSY, "changed its size while it was read", str(path))
         return data
 
 

@@ -108,12 +108,19 @@ class Suite:
     def rows_of(self, experiment: str) -> tuple[SuiteRow, ...]:
         """Rows evaluated on an experiment's checkpoints, in table order."""
         self.experiment(experiment)
-        return tuple(row for row in self.rows if row.experiment == experiment)
+        return self._rows_by_experiment.get(experiment, ())
+
+    @cached_property
+    def _rows_by_experiment(self) -> dict[str, tuple[SuiteRow, ...]]:
+        groups: dict[str, list[SuiteRow]] = {}
+        for row in self.rows:
+            groups.setdefault(row.experiment, []).append(row)
+        return {name: tuple(rows) for name, rows in groups.items()}
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """Experiments that a row needs, directly or as init or teacher; parents come first."""
-        order: list[str] = []
+        order: dict[str, None] = {}
 
         def visit(name: str) -> None:
             if name not in order:
@@ -121,7 +128,7 @@ class Suite:
                 for parent in (experiment.init, experiment.teacher):
                     if parent is not None:
                         visit(parent)
-                order.append(name)
+                order[name] = None
 
         for row in self.rows:
             visit(row.experiment)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+from c2o_evidence.digest_cache import DigestCache, user_cache
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
@@ -30,6 +32,7 @@ def verify(
     ledger: Path | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
+    cached: bool = False,
 ) -> Report:
     """Verifies the bundle at `path`.
 
@@ -37,7 +40,8 @@ def verify(
         level: `files` or `tables` (which includes `files`); see evidence levels in `c2o verify --help`.
         ledger: the deliverables ledger; default `manifests/deliverables.tsv` of the checkout that `path` lies
         in, if any. jobs: threads for hashing, processes for recomputing AP. progress: called as
-        `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done.
+        `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done. cached: do not read a file
+        again whose state this user's digest cache knows; the report says how many those were.
 
     Raises:
         EvidenceError: `path` is no bundle, or the level is unknown or not built yet. Faults of a bundle never
@@ -55,9 +59,17 @@ def verify(
         raise EvidenceError(f"{path}: has no {SUMS_NAME}, so it is no bundle; give a bundle, e.g. deliverables/NAME")
     report = Report(str(path), level)
     started = time.perf_counter()
-    files = check_files(root, jobs=jobs, progress=None if progress is None else lambda n: progress("files", n))
+    with DigestCache(user_cache()) if cached else nullcontext() as cache:
+        on_bytes = None if progress is None else lambda n: progress("files", n)
+        files = check_files(root, jobs=jobs, progress=on_bytes, cache=cache)
+    if cached:
+        report.notes.append(
+            f"--cached: {files.cached} of {len(files.found)} digests are from {user_cache()}, not read now"
+        )
     report.root_digest = files.root_digest
     report.counts = {"files": len(files.found), "bytes": files.n_bytes}
+    if cached:
+        report.counts["cached"] = files.cached
     report.add(files.findings)
     _check_ledger(root, files, ledger, report)
     report.seconds["files"] = time.perf_counter() - started

@@ -14,6 +14,7 @@ from c2o_evidence.detections import read_detections_metadata
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import read_record
 from c2o_evidence.suite import Suite
+from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding, Kind
 
 
@@ -35,8 +36,9 @@ def check_checkpoints(root: Path, suite: Suite, digests: Mapping[str, str]) -> I
                 yield Finding("used-twice", path, f"is the same checkpoint as {seen[digest]}")
             seen.setdefault(digest, path)
             yield from _check_metadata(root, suite, experiment, seed, digests)
+    owners = first_owners(digests)
     for experiment, seed in suite.eval_jobs:
-        yield from _check_detections(root, experiment, seed, digests)
+        yield from _check_detections(root, experiment, seed, digests, owners)
 
 
 def _check_metadata(
@@ -76,7 +78,9 @@ def _recorded_recipe(root: Path, checkpoint: str, digests: Mapping[str, str]) ->
     return recipe if isinstance(recipe, str) else None
 
 
-def _check_detections(root: Path, experiment: str, seed: int, digests: Mapping[str, str]) -> Iterator[Finding]:
+def _check_detections(
+    root: Path, experiment: str, seed: int, digests: Mapping[str, str], owners: Mapping[str, str]
+) -> Iterator[Finding]:
     path = f"eval/{experiment}/seed{seed}/detections.safetensors"
     expected = digests.get(checkpoint_path(experiment, seed))
     if path not in digests or expected is None:
@@ -86,7 +90,7 @@ def _check_detections(root: Path, experiment: str, seed: int, digests: Mapping[s
     except EvidenceError:
         return  # named where the runs are recomputed
     if found != expected:
-        owner = next((name for name, digest in digests.items() if digest == found), None)
+        owner = owners.get(found)
         message = "come from another checkpoint" if owner is None else f"come from {owner}"
         kind: Kind = "stale" if owner is None else "swapped"
         yield Finding(kind, path, message, column="ckpt_sha256", expected=expected, found=found)

@@ -77,13 +77,20 @@ def describe(report: Report) -> str:
 
 
 def verify_command(
-    path: Path | None, level: str, *, root: Path, as_json: bool, jobs: int | None, ledger: Path | None
+    path: Path | None,
+    level: str,
+    *,
+    root: Path,
+    as_json: bool,
+    jobs: int | None,
+    ledger: Path | None,
+    cached: bool = False,
 ) -> int:
     """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
     reports = []
     for bundle in _bundles(path, root):
         with _progress(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
-            report = verify(bundle, level, ledger=ledger, jobs=jobs, progress=progress)
+            report = verify(bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached)
         reports.append(report)
         if not as_json:
             print(describe(report))

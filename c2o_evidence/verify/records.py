@@ -9,6 +9,7 @@ from pathlib import Path
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import RecordedFile, read_record
 from c2o_evidence.suite import Suite
+from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding
 
 
@@ -24,6 +25,7 @@ def record_paths(suite: Suite) -> dict[str, str]:
 
 def check_records(root: Path, suite: Suite, digests: Mapping[str, str]) -> Iterator[Finding]:
     """Findings where a record's digests do not fit the files, or a record speaks of another job's files."""
+    owners = first_owners(digests)
     for path, folder in record_paths(suite).items():
         if path not in digests:
             continue
@@ -42,7 +44,7 @@ def check_records(root: Path, suite: Suite, digests: Mapping[str, str]) -> Itera
                 if kind == "written" and not file.path.startswith((own, "figures/", "manifest.tsv")):
                     yield Finding("stale", path, f"is the record of another job: it wrote {file.path}", row=file.name)
                 elif found is not None and found != file.sha256:
-                    owner = next((name for name, digest in digests.items() if digest == file.sha256), None)
+                    owner = owners.get(file.sha256)
                     message = f"{here} is not what this job has {kind}"
                     yield Finding(
                         "stale" if owner is None else "swapped",

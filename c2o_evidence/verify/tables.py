@@ -21,6 +21,7 @@ from c2o_evidence.model_config import config_digest
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.report import read_svg, render_report
 from c2o_evidence.suite import Suite, load_resolved_suite
+from c2o_evidence.sums import first_owners
 from c2o_evidence.tables import build_all, manifest_rows
 from c2o_evidence.tsv import format_tsv, read_tsv
 from c2o_evidence.verify.checkpoints import check_checkpoints, checkpoint_path
@@ -65,6 +66,7 @@ class _Check:
         self.root = root
         self.suite = suite
         self.digests = digests
+        self.owners = first_owners(digests)
         self.result = TablesResult()
 
     def add(self, *findings: Finding) -> None:
@@ -192,7 +194,7 @@ class _Check:
 
     def _name_swap(self, finding: Finding) -> Finding:
         """A digest cell that is another checkpoint's says so."""
-        owner = next((path for path, digest in self.digests.items() if digest == finding.found), None)
+        owner = self.owners.get(finding.found)
         if finding.kind != "stale" or owner is None:
             return finding
         message = f"is the digest of {owner}"
