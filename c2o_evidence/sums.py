@@ -75,3 +75,11 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], list[SumsProblem]]:
         else:
             digests[path] = digest
     return digests, problems
+
+
+def first_owners(digests: Mapping[str, str]) -> dict[str, str]:
+    """Digest -> the first path that has it, of `{path: sha256}`."""
+    owners: dict[str, str] = {}
+    for path, digest in digests.items():
+        owners.setdefault(digest, path)
+    return owners

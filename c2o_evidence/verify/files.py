@@ -17,6 +17,7 @@ from pathlib import Path
 from c2o_evidence.paths import path_fault
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.findings import Finding, Kind
+from c2o_evidence.verify.naming import MAX_EXTRA, said_sizes, with_renames, with_sizes
 
 CHUNK = 1 << 20  # bytes; large enough that one system call is small beside the hashing
 SIDECAR = ".sha256"
@@ -211,7 +212,13 @@ def check_files(root: Path, *, jobs: int | None = None, progress: Progress | Non
     result.found, errors = hash_files(root, sizes, jobs=jobs, progress=progress)
     for path, reason in errors.items():
         result.findings.append(Finding("missing", path, f"cannot be read: {reason}", expected=result.listed[path]))
-    result.findings += _check_digests(result.listed, result.found)
+    changed = _check_digests(result.listed, result.found)
+    if any(finding.kind == "changed" for finding in changed):
+        changed = with_sizes(changed, sizes, said_sizes(root, result.listed, result.found))
+    result.findings += changed
+    extra = {f.path: tree.files[f.path] for f in result.findings if f.kind == "extra" and f.path in tree.files}
+    if result.listed.keys() - tree.files.keys() and 0 < len(extra) <= MAX_EXTRA:
+        result.findings = with_renames(result.findings, result.listed, hash_files(root, extra, jobs=jobs)[0])
     result.findings += _check_sidecars(root, result.found)
     result.findings.sort(key=Finding.sort_key)
     return result
