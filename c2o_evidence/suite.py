@@ -8,7 +8,7 @@ names and descriptions.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -295,6 +295,17 @@ class Suite:
     def to_yaml(self) -> str:
         """The resolved suite as YAML text; `load_resolved_suite` reads it. Equal suites give equal bytes."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+
+    def with_sources(self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str]) -> "Suite":
+        """This suite with sources that are given and not read: what a verifier has of a suite from a bundle.
+
+        Args:
+            configs: merged configuration by experiment. code: digest of the sources by part (c2o_evidence.code).
+
+        Digests that need more than what is given raise SuiteError.
+        """
+        known: dict[Any, Any] = {("config", name): dict(config) for name, config in configs.items()}
+        return replace(self, root=None, _cache=known | {("code", part): digest for part, digest in code.items()})
 
     def _code(self, part: str) -> str:
         key = ("code", part)

@@ -123,7 +123,7 @@ def test_show_says_what_there_is(root: Path, capsys: pytest.CaptureFixture[str],
     ("path", "text"),
     [
         ("tables/runs.tsv", "base_1"),
-        ("train/student/seed0/record.json", '"rule": "train"'),
+        ("train/student/seed0/record.json", '"rule": "distill"'),
         ("train/student/seed0/model.safetensors", "train_seed"),
     ],
 )
