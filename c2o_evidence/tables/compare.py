@@ -22,7 +22,11 @@ def build_comparisons(suite: Suite, runs: Sequence[Row], metric: str = "AP") -> 
     rows = []
     for item in suite.comparisons:
         test = stats.paired_t(runs_of(runs, item.a, metric), runs_of(runs, item.b, metric))
-        refused = [reason for name in RANK_TESTS if (reason := stats.refuse_test(name, test.n)) is not None]
+        reasons = [
+            stats.refuse_interval(test.n, "paired t test"),
+            *(stats.refuse_test(name, test.n) for name in RANK_TESTS),
+        ]
+        refused = [reason for reason in reasons if reason is not None]
         rows.append(
             {
                 "a": item.a,

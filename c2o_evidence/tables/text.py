@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from c2o_evidence import stats
 from c2o_evidence.tables.compare import verdict
 
 Row = Mapping[str, Any]
@@ -139,6 +140,19 @@ def _comparison_cells(row: Row) -> list[str]:
     ]
 
 
+def _refusals(summary: Sequence[Row]) -> str:
+    """Why a row has no interval or no split of its spread, a line a row: a dash alone would not tell."""
+    lines = []
+    for row in summary:
+        seeds, runs = row["n_train_seeds"], row["n_runs"]
+        if not runs:
+            continue
+        sizes = [runs // seeds] * seeds
+        reasons = [stats.refuse_interval(seeds), stats.refuse_split(sizes)]
+        lines += [f"{row['label']}: {'; '.join(told)}.\n"] if (told := [text for text in reasons if text]) else []
+    return "".join(lines)
+
+
 def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[Row], timing: Sequence[Row]) -> str:
     """The summary with its comparisons, and what the columns mean."""
     text = f"# {title}\n\n" + _markdown(_summary_header(summary), [_summary_cells(row) for row in summary], 1)
@@ -147,6 +161,7 @@ def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[R
     note = hardware_note(summary, timing)
     text += f"{note}\n" if note else ""
     text += "".join(f"{row['label']}: {row['notes']}.\n" for row in summary if row["notes"])
+    text += _refusals(summary)
     text += "\n## Where the spread comes from\n\n"
     spread = [
         [
