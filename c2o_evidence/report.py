@@ -99,6 +99,7 @@ def _summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             **row,
+            "label": text.marked(row, row["label"]) + (f" selected: {row['selected']}" if row.get("selected") else ""),
             "ap": text.with_deviation(row),
             "interval": text.interval(row),
             "ap50": text.number(row["mean_AP50"]),

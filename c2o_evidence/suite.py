@@ -27,6 +27,7 @@ from c2o_evidence.suite_spec import (
     MainRow,
     Parent,
     Recipe,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
@@ -39,6 +40,7 @@ __all__ = [
     "MainRow",
     "Parent",
     "Recipe",
+    "Selection",
     "Speedup",
     "Suite",
     "SuiteRow",
@@ -261,7 +263,10 @@ class Suite:
             {
                 "kind": "tables",
                 "title": self.title,
-                "rows": [[row.exp_id, row.label, row.experiment] for row in self.rows],
+                "rows": [
+                    [row.exp_id, row.label, row.experiment, *([vars(row.selected)] if row.selected else [])]
+                    for row in self.rows
+                ],
                 "main": [vars(row) for row in self.main_table],
                 "comparisons": [vars(item) for item in self.comparisons],
                 "speedups": [vars(item) for item in self.speedups],
@@ -284,7 +289,7 @@ class Suite:
             document["experiments"] = {
                 name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
             }
-            document["rows"] = [_plain(row) for row in self.rows]
+            document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
         for key in ("timing", "attention"):
@@ -346,6 +351,11 @@ def load_resolved_suite(path: Path | str) -> Suite:
     from c2o_evidence.suite_check import read_resolved
 
     return read_resolved(Path(path))
+
+
+def _plain_row(row: SuiteRow) -> dict[str, Any]:
+    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
+    return _plain(row, drop=("selected",)) | ({"selected": _plain(row.selected)} if row.selected else {})
 
 
 def _plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:
