@@ -30,6 +30,7 @@ from c2o_evidence.suite_spec import (
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Suite",
     "SuiteRow",
     "TimingSpec",
+    "Tolerances",
     "load_resolved_suite",
     "load_suite",
 ]
@@ -72,6 +74,7 @@ class Suite:
     speedups: tuple[Speedup, ...] = ()
     timing: TimingSpec | None = None
     attention: AttentionSpec | None = None
+    tolerances: Tolerances | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -280,7 +283,7 @@ class Suite:
             document["rows"] = [_plain(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
-        for key in ("timing", "attention"):
+        for key in ("timing", "attention", "tolerances"):
             if getattr(self, key) is not None:
                 document[key] = _plain(getattr(self, key))
         return document
