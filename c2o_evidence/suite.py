@@ -31,6 +31,7 @@ from c2o_evidence.suite_spec import (
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Suite",
     "SuiteRow",
     "TimingSpec",
+    "Tolerances",
     "load_resolved_suite",
     "load_suite",
 ]
@@ -74,6 +76,7 @@ class Suite:
     speedups: tuple[Speedup, ...] = ()
     timing: TimingSpec | None = None
     attention: AttentionSpec | None = None
+    tolerances: Tolerances | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -292,7 +295,7 @@ class Suite:
             document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
-        for key in ("timing", "attention"):
+        for key in ("timing", "attention", "tolerances"):
             if getattr(self, key) is not None:
                 document[key] = _plain(getattr(self, key))
         return document

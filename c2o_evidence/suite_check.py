@@ -20,6 +20,7 @@ from c2o_evidence.suite_spec import (
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 from c2o_evidence.yaml_file import load_yaml
 
@@ -265,6 +266,26 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
             ["timing", "train_seed"],
             f"{timing['train_seed']} is not one of train_seeds {document['train_seeds']}",
         )
+    _check_tolerances(document, source)
+
+
+def _check_tolerances(document: Mapping[str, Any], source: _Source) -> None:
+    """Each tolerance covers what the one before it does, and more; `train_mean` is of means, which move less."""
+    tolerances: Mapping[str, Mapping[str, float]] = document.get("tolerances") or {}
+    if tolerances and not document.get("rows"):
+        raise source.error(["tolerances"], "there are no rows to replay; remove it")
+    for low, high, why in (
+        ("eval", "train", "what is trained again is evaluated again too"),
+        ("train_mean", "train", "a mean over runs moves less than a run"),
+    ):
+        above = tolerances.get(high, {})
+        for metric, value in tolerances.get(low, {}).items():
+            if value > above.get(metric, 0):
+                raise source.error(
+                    ["tolerances", low, metric],
+                    f"{value} is more than the {above.get(metric, 0)} of tolerances.{high}; {why}: raise that, "
+                    "or lower this",
+                )
 
 
 def _check_selection(document: Mapping[str, Any], rows: Mapping[str, Any], source: _Source) -> None:
@@ -327,6 +348,7 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         speedups=tuple(Speedup(**item) for item in document.get("speedups") or ()),
         timing=TimingSpec(**timing) if timing else None,
         attention=AttentionSpec(**{**attention, "nodes": tuple(attention["nodes"])}) if attention else None,
+        tolerances=Tolerances(**document["tolerances"]) if "tolerances" in document else None,
     )
 
 
