@@ -28,11 +28,13 @@ from snakemake.settings.types import (
     ResourceSettings,
 )
 
+ANY_SIZE = 1 << 62  # bytes; as in profiles/default: a file that looks new is hashed before anything is made again
+
 
 def plan(api: SnakemakeApi, targets: list[str]) -> Any:
     """The workflow with the jobs that the targets need, as `snakemake TARGETS` would see them."""
     flow = api.workflow(ResourceSettings(cores=1), snakefile=Path("Snakefile"))
-    flow.dag(DAGSettings(targets=frozenset(targets)))
+    flow.dag(DAGSettings(targets=frozenset(targets), max_checksum_file_size=ANY_SIZE))
     workflow = flow._workflow
     workflow.execution_settings = ExecutionSettings(lock=False)
     workflow.remote_execution_settings = RemoteExecutionSettings()
@@ -52,11 +54,30 @@ def write_notes(workflow: Any, current: set[str], stale: set[str]) -> dict[str, 
     to_note = [job for job in made if needs_note(workflow, job)]
     for job in to_note:
         workflow.async_run(persistence.finished(job))
+    put_in_order(workflow, made)
     return {"noted": len(to_note), "noted_before": len(made) - len(to_note), "to_be_made_again": len(begun)}
 
 
 def lies_there(job: Any) -> bool:
     return any(os.path.lexists(path) for path in job.output)
+
+
+def put_in_order(workflow: Any, made: list[Any]) -> None:
+    """Touch files that look older than what they were made from, as after a copy: Snakemake makes such files again
+    where no profile tells it to hash large inputs.
+    """
+    known = set(made)
+    for job in (job for level in workflow.dag.toposorted() for job in level if job in known):
+        newest = max((mtime(path) for path in job.input if os.path.lexists(path)), default=0.0)
+        for path in job.output:
+            if os.path.lexists(path) and mtime(path) < newest:
+                path.touch()
+
+
+def mtime(path: Any) -> float:
+    """As Snakemake sees it: that of a directory's time stamp file where it has left one."""
+    stamp = os.path.join(path, ".snakemake_timestamp")
+    return os.lstat(stamp if os.path.isfile(stamp) else path).st_mtime
 
 
 def needs_note(workflow: Any, job: Any) -> bool:

@@ -20,6 +20,13 @@ from c2o_evidence.tables.build import read_runs
 from c2o_evidence.tsv import format_tsv
 
 State = Literal["current", "missing", "stale", "unproven"]
+SOMETHING_ELSE = {
+    "train": "configuration: a recipe that this one builds on differs",
+    "eval": "configuration: test-time options of a row, or the recipe, differ",
+    "timing": "configuration: the section `timing`, the rows or their recipes differ",
+    "attention": "configuration: the section `attention` differs",
+    "tables": "configuration: titles, rows, comparisons or results of the suite differ",
+}
 RULES = {"train": ("train", "distill"), "eval": ("evaluate",)}
 
 
@@ -67,11 +74,14 @@ def _judge(job: SuiteJob, layout: Layout, verdicts: dict[str, Verdict]) -> Verdi
         return Verdict(job, "missing")
     elif job.kind == "data":
         state, reasons = check_data(layout)
-    else:
-        reasons = [*_absent(job, layout)] or [*(_of_record(job, layout) if job.record else _of_index(layout))]
+    elif job.kind == "manifest":
+        reasons = [] if made_again else [*_of_index(layout)]
         state = "stale" if reasons or made_again else "current"
-    if state != "missing":
-        reasons += [f"is made from the {title}, which will be made again" for title in made_again[:2]]
+    else:
+        reasons = [*_absent(job, layout)] or _of_record(job, layout, parents_hold=not made_again)
+        state = "stale" if reasons or made_again else "current"
+    if made_again and not reasons and state != "missing":
+        reasons = [f"is made from the {title}, which will be made again" for title in made_again[:2]]
         reasons += [f"… and from {len(made_again) - 2} more"] if len(made_again) > 2 else []
     return Verdict(job, state, tuple(reasons))
 
@@ -97,23 +107,28 @@ def _of_index(layout: Layout) -> Iterator[str]:
         yield f"{name}: does not follow from the results that lie here"
 
 
-def _of_record(job: SuiteJob, layout: Layout) -> Iterator[str]:
+def _of_record(job: SuiteJob, layout: Layout, *, parents_hold: bool) -> list[str]:
+    """Faults by the record; of what the job has read only where its parents are not to be made again anyway."""
     assert job.record is not None
     try:
         record = read_record(layout.path(job.record))
     except EvidenceError as error:
-        yield str(error).replace(str(layout.path(job.record)), job.record)
-        return
-    other = [*_another_job(job, record, layout)]
-    if other:
-        yield from other
-        return
-    yield from _files("has written", record.products, [n for n in job.outputs if n != job.record], job.record, layout)
-    yield from _files("has read", record.materials, job.inputs, job.record, layout)
-    if job.kind == "train":
-        yield from _checkpoint(job, layout)
-    if job.digest not in (record.parameters.get("recipe"), record.parameters.get("digest")):
-        yield from what_differs(job, record, layout)
+        return [str(error).replace(str(layout.path(job.record)), job.record)]
+    made = [name for name in job.outputs if name != job.record]
+    reasons = [*_another_job(job, record, layout)] or [
+        *_files("has written", record.products, made, job.record, layout)
+    ]
+    if job.kind == "train" and not reasons:
+        reasons = [*_sidecar(job, layout)]
+    fits = job.digest in (record.parameters.get("recipe"), record.parameters.get("digest"))
+    if not fits:
+        reasons += what_differs(job, record, layout)
+    if reasons or not parents_hold:
+        return reasons
+    if not fits:
+        return [SOMETHING_ELSE.get(job.kind, "configuration: what it is made of differs")]
+    reasons = [*_files("has read", record.materials, job.inputs, job.record, layout)]
+    return reasons or ([*_ancestry(job, layout)] if job.kind == "train" else [])
 
 
 def _another_job(job: SuiteJob, record: Record, layout: Layout) -> Iterator[str]:
@@ -145,24 +160,34 @@ def _files(
         yield f"{record}: the job {verb} {name}, which the suite does not ask for now"
 
 
-def _checkpoint(job: SuiteJob, layout: Layout) -> Iterator[str]:
-    """The sidecar, and what the checkpoint says of itself: its recipe and the parents it came from."""
+def _sidecar(job: SuiteJob, layout: Layout) -> Iterator[str]:
+    folder = f"results/{layout.suite.name}/{job.place}"
+    try:
+        promised = read_sidecar(layout.path(f"{folder}/{CHECKPOINT}"))
+    except EvidenceError as error:
+        yield str(error).replace(str(layout.path(folder)), folder)
+        return
+    found = layout.digests[f"{folder}/{CHECKPOINT}"]
+    if promised != found:
+        yield f"{folder}/{SIDECAR}: promises {promised}, found {found}"
+
+
+def _ancestry(job: SuiteJob, layout: Layout) -> Iterator[str]:
+    """What the checkpoint says in its own header of the recipe and of the parents it came from."""
     folder = f"results/{layout.suite.name}/{job.place}"
     model = f"{folder}/{CHECKPOINT}"
     try:
-        promised = read_sidecar(layout.path(model))
         metadata = read_metadata(layout.path(model))
     except EvidenceError as error:
         yield str(error).replace(str(layout.path(folder)), folder)
         return
-    if promised != layout.digests[model]:
-        yield f"{model}: {SIDECAR} promises {promised}, found {layout.digests[model]}"
     _, experiment, seed = job.place.split("/")
     recipe = layout.suite.recipe(experiment, int(seed.removeprefix("seed")))
+    wanted = {"recipe_sha256": recipe.digest, "train_seed": str(recipe.seed)}
     for role, parent in (("init", recipe.init), ("teacher", recipe.teacher)):
-        if parent is None:
-            continue
-        name = f"results/{layout.suite.name}/train/{parent.experiment}/seed{parent.seed}/{CHECKPOINT}"
-        told, found = metadata.get(f"{role}_sha256"), layout.digests.get(name)
-        if told is not None and found is not None and told != found:
-            yield f"{model}: came from another {role} than {name}: expected {told}, found {found}"
+        if parent is not None:
+            name = f"results/{layout.suite.name}/train/{parent.experiment}/seed{parent.seed}/{CHECKPOINT}"
+            wanted[f"{role}_sha256"] = layout.digests[name]
+    for key, expected in wanted.items():
+        if (found := metadata.get(key, expected)) != expected:
+            yield f"{model}: says of itself {key} {found}, expected {expected}"

@@ -66,7 +66,7 @@ def adopt_command(names: Sequence[str], root: Path, *, bundle: Path | None, dry_
             _from_bundle(bundle.resolve(), names, root, outcome, quiet=as_json)
         if bundle is None or not dry_run:
             suites = _suites([outcome.bundle["suite"]] if bundle is not None else names, root, outcome)
-            _adopt(suites, root, outcome, quiet=as_json)
+            _adopt(suites, root, outcome, bundle, quiet=as_json)
     print(outcome.to_json() if as_json else describe(outcome))
     return outcome.exit_code
 
@@ -76,9 +76,8 @@ def _suites(names: Sequence[str], root: Path, outcome: Outcome) -> list[Suite]:
     if names:
         for name in names:
             if not (root / "results" / name).is_dir():
-                raise EvidenceError(
-                    f"results/{name}: there are no results to adopt; from a bundle: `c2o adopt --from deliverables/{name}`"
-                )
+                hint = f"`c2o adopt --from deliverables/{name}` takes them from a bundle"
+                raise EvidenceError(f"results/{name}: there are no results to adopt; {hint}")
         return [load_suite(name, root) for name in dict.fromkeys(names)]
     found = []
     for name in sorted(path.name for path in (root / "results").glob("[!.]*") if path.is_dir()):
@@ -94,9 +93,9 @@ def _suites(names: Sequence[str], root: Path, outcome: Outcome) -> list[Suite]:
     return found
 
 
-def _adopt(suites: Sequence[Suite], root: Path, outcome: Outcome, *, quiet: bool) -> None:
+def _adopt(suites: Sequence[Suite], root: Path, outcome: Outcome, witness: Path | None, *, quiet: bool) -> None:
     digests: dict[str, str] = {}  # one for all: suites share data sets
-    layouts = [Layout(root, suite, digests=digests) for suite in suites]
+    layouts = [Layout(root, suite, witness=witness, digests=digests) for suite in suites]
     with _progress("hashing", lambda: _bytes(layouts), quiet) as progress:
         for layout in layouts:
             outcome.verdicts[layout.suite.name] = check_suite(layout, progress)
@@ -110,6 +109,11 @@ def _adopt(suites: Sequence[Suite], root: Path, outcome: Outcome, *, quiet: bool
             tables = [base / place / "results.tsv" for place, v in verdicts.items() if v.job.kind == "eval"]
             rows = [row for path in tables for row in results_rows(path, base, root)]
             merge_results_manifest(root / "manifests" / "results_manifest.tsv", rows)
+    for name, verdicts in outcome.verdicts.items():
+        frozen = f"deliverables/{name}"
+        damaged = any("is not what the job has written" in text for v in verdicts.values() for text in v.reasons)
+        if damaged and (root / frozen).is_dir():
+            outcome.said.append(f"`c2o adopt --from {frozen}` restores damaged files from the frozen bundle")
     everything = [verdict for verdicts in outcome.verdicts.values() for verdict in verdicts.values()]
     outcome.notes = write_notes(root, list(outcome.verdicts), everything)
 
@@ -142,6 +146,7 @@ def _from_bundle(bundle: Path, names: Sequence[str], root: Path, outcome: Outcom
         check_made_data(source, bundle)
     copied = copy_results(source, verdicts)
     outcome.bundle |= {"files_copied": copied.files, "bytes_copied": copied.n_bytes}
+    outcome.said += [f"{name}: was damaged; restored from the bundle" for name in copied.restored]
     outcome.said += copied.kept
 
 

@@ -22,10 +22,11 @@ COPIED = ("train", "eval", "timing", "attention", "tables", "figures", "manifest
 
 @dataclass
 class Copied:
-    """What was taken: how many files and bytes, and jobs whose place here holds something else."""
+    """What was taken: how many files and bytes, which of them in the place of damaged ones; what was left, and why."""
 
     files: int = 0
     n_bytes: int = 0
+    restored: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
 
 
@@ -73,7 +74,8 @@ def check_made_data(layout: Layout, bundle: Path) -> None:
 def copy_results(source: Layout, verdicts: Mapping[str, Verdict]) -> Copied:
     """Copies the files of every job that holds in the bundle to its place here, the record last.
 
-    A place that holds another file is left as it is and named. Killed at any moment, the next call goes on.
+    A place that holds something else is left as it is and named, except where the very record of the bundle lies
+    beside it: what is not as that record says is damaged, and restored. Killed at any moment, the next call goes on.
 
     Raises:
         EvidenceError: the device cannot take the data; a copy is not what the bundle lists.
@@ -82,14 +84,16 @@ def copy_results(source: Layout, verdicts: Mapping[str, Verdict]) -> Copied:
     for verdict in verdicts.values():
         if verdict.job.kind not in COPIED or verdict.state != "current":
             continue
-        names = sorted(verdict.job.outputs, key=lambda name: (name.endswith("/record.json"), name))
-        here = {name: source.root / name for name in names}
-        other = [name for name, path in here.items() if _is_another(path, source.digests[name])]
-        if other:
+        names = sorted(verdict.job.outputs, key=lambda name: (name == verdict.job.record, name))
+        other = [name for name in names if _is_another(source.root / name, source.digests[name])]
+        record = verdict.job.record
+        if other and not (record and (source.root / record).is_file() and record not in other):
             done.kept.append(f"{other[0]}: is not the bundle's file and was left; move it away to take the bundle's")
             continue
-        for name, path in here.items():
-            if not path.exists():
+        done.restored += other
+        for name in names:
+            path = source.root / name
+            if name in other or not path.exists():
                 _copy(source.path(name), path, source.digests[name])
                 done.files += 1
                 done.n_bytes += path.stat().st_size

@@ -57,9 +57,13 @@ def check_frozen(kind: str, layout: Layout) -> tuple[State, list[str]]:
 
 
 def _sums(layout: Layout, folder: str) -> tuple[dict[str, str], str]:
-    """Listed and root digest; empty where there is no list to read."""
+    """Listed and root digest of a bundle of the checkout; empty where there is no list to read."""
+    return _read_sums(layout.root / folder)
+
+
+def _read_sums(folder: Path) -> tuple[dict[str, str], str]:
     try:
-        data = layout.path(f"{folder}/{SUMS_NAME}").read_bytes()
+        data = (folder / SUMS_NAME).read_bytes()
     except OSError:
         return {}, ""
     listed, problems = parse_sums(data)
@@ -111,11 +115,12 @@ def _figures(layout: Layout) -> tuple[State, list[str]]:
     found = {path.name for path in place.iterdir() if not path.name.startswith(".")}
     if found != set(names):
         return "stale", [f"{folder}: holds other files than the suite's figures"]
-    witnesses = [*bundles(layout).values()] if layout.bundle is None else [f"results/{layout.suite.name}"]
+    witnesses = [layout.root / name for name in bundles(layout).values()] if layout.bundle is None else [layout.bundle]
+    witnesses += [layout.witness] if layout.witness is not None else []
     read = [name for name in result_files(layout.suite) if name.startswith(("tables/", "attention/", "train/"))]
     used = [n for n in read if n.startswith("tables/") or n.endswith(("attention.tsv", "curve.tsv"))]
     for witness in witnesses:
-        listed, _ = _sums(layout, witness)
+        listed, _ = _read_sums(witness)
         wanted = [*(f"figures/{name}" for name in names), *used]
         if listed and all(listed.get(n) == layout.digests.get(f"results/{layout.suite.name}/{n}") for n in wanted):
             return "current", []

@@ -19,12 +19,14 @@ class Layout:
     """The files of one suite. Names are relative to the repository; `bundle` is the directory that stands for
     `results/SUITE`, with the data manifest and annotations in its `data`.
 
-    `digests` holds what has been hashed; `faults` what could not be (a link, a device, unreadable).
+    `digests` holds what has been hashed; `faults` what could not be (a link, a device, unreadable). `witness` is a
+    verified bundle elsewhere, whose list tells which figures belong to which tables.
     """
 
     root: Path
     suite: Suite
     bundle: Path | None = None
+    witness: Path | None = None
     digests: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 

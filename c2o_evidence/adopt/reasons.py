@@ -19,17 +19,13 @@ PARTS = {"eval": "evaluate"}
 
 
 def what_differs(job: SuiteJob, record: Record, layout: Layout) -> list[str]:
-    """At least one reason why the record names another digest than the job has now."""
+    """What can be named of the reasons why the record names another digest than the job has now."""
     reasons = [*_sources(job, record, layout)]
     if job.kind == "train":
         reasons += _training(job, layout)
     elif job.kind == "eval":
         reasons += _evaluation(job, layout)
-    elif job.kind == "tables":
-        reasons += [] if reasons else ["configuration: titles, rows, comparisons or results of the suite differ"]
-    elif not reasons:
-        reasons += [f"configuration: the section `{job.kind}`, the rows or their recipes differ"]
-    return reasons or ["configuration: a recipe that this one builds on differs"]
+    return reasons
 
 
 def _sources(job: SuiteJob, record: Record, layout: Layout) -> Iterator[str]:
