@@ -45,8 +45,8 @@ def verify(
         in, if any. jobs: threads for hashing, processes for recomputing AP, jobs of a replay. progress: called as
         `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done. cached: do not read a file
         again whose state this user's digest cache knows; the report says how many those were. checkout: whose workflow,
-        code and environment do a replay. keep: leave the room of a replay. `progress("replay", 0)` comes before a replay
-        shows its own progress on `stream` (default: stderr).
+        code and environment do a replay. keep: leave the room of a replay. `progress("replay", 0)` comes before a
+        replay shows its own progress on `stream` (default: stderr).
 
     Raises:
         EvidenceError: `path` is no bundle, the level is unknown, or a replay cannot be begun here. Faults of a
