@@ -10,8 +10,6 @@ from c2o_evidence.errors import UnsafePathError
 from c2o_evidence.limits import MAX_NAME, MAX_PATH
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Controls beyond ASCII, and what shows a name in another order than it has, or shows nothing.
-_HIDDEN = re.compile("[\x80-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def safe_relative(text: str) -> PurePosixPath:
@@ -55,7 +53,7 @@ def _unicode_fault(text: str) -> str | None:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
         return "the path is not UTF-8"
-    if _HIDDEN.search(text):
+    if not text.isprintable():  # controls beyond ASCII, and what shows a name in another order than it has
         return "the path has a control character"
     if not unicodedata.is_normalized("NFC", text):
         return "the path is not in Unicode's normal form NFC, so another path looks the same"

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.errors import SuiteError
+from c2o_evidence.limits import MAX_RUNS, MAX_TRAININGS
 from c2o_evidence.model_config import deep_merge
+from c2o_evidence.plain_file import LIMITS
 from c2o_evidence.schemas import Fault, did_you_mean, key_text, schema_faults
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_arms import arm_faults, expand_arms
@@ -22,6 +24,7 @@ from c2o_evidence.suite_spec import (
     TimingSpec,
     Tolerances,
 )
+from c2o_evidence.tsv import text_fault
 from c2o_evidence.yaml_file import load_yaml
 
 SUITES = "configs/suites"
@@ -258,6 +261,8 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                     ["comparisons", index, key],
                     f"{item[key]!r} has one train seed only, nothing can be paired; remove it",
                 )
+    _check_printed(document, source)
+    _check_size(document, source)
     timing = document.get("timing")
     if timing and not rows:
         raise source.error(["timing"], "there are no rows to time; remove it")
@@ -306,6 +311,29 @@ def _check_selection(document: Mapping[str, Any], rows: Mapping[str, Any], sourc
             raise source.error(
                 ["main_table"], f"{row['exp_id']!r} was selected, but its unselected row {other!r} is not there; add it"
             )
+
+
+def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
+    """What becomes a cell or a heading is one line of text, and no formula."""
+    texts: list[tuple[list[str | int], Any]] = [(["title"], document.get("title"))]
+    for section, keys in (
+        ("rows", ("label",)),
+        ("main_table", ("method", "type", "backbone", "epochs", "notes")),
+        ("comparisons", ("claim",)),
+    ):
+        for index, item in enumerate(document.get(section) or ()):
+            texts += [([section, index, key], item.get(key)) for key in keys]
+    for where, text in texts:
+        if isinstance(text, str) and (fault := text_fault(text)):
+            raise source.error(where, f"{text[:100]!r} {fault}")
+
+
+def _check_size(document: Mapping[str, Any], source: _Source) -> None:
+    trainings = len(document.get("experiments", ())) * len(document.get("train_seeds", ()))
+    runs = len(document.get("rows", ())) * len(document.get("train_seeds", ())) * len(document.get("eval_seeds", ()))
+    for what, count, most in (("trainings", trainings, MAX_TRAININGS), ("runs", runs, MAX_RUNS)):
+        if count > most:
+            raise source.error(["train_seeds"], f"gives {count} {what}, more than the limit of {most} ({LIMITS})")
 
 
 def _unknown_experiment(name: str, known: Iterable[str]) -> str:

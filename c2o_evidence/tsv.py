@@ -30,7 +30,7 @@ _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # What a spreadsheet would run. A label such as "+ IoU bias" is text for it only while it has words alone.
-_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?! [\w ,.+/-]*\Z))")
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?!\Z| [\w ,.+/-]*\Z))")
 
 
 class _Known(dict[Any, Any]):
@@ -43,6 +43,13 @@ class _Known(dict[Any, Any]):
     def __missing__(self, key: Any) -> Any:
         value = self[key] = self.function(key)
         return value
+
+
+def text_fault(text: str) -> str | None:
+    """Why a text cannot be a cell, or None: it would break the line, hide on a terminal or run in a spreadsheet."""
+    if _CONTROL.search(text):
+        return "has a tab, a line break or another control character"
+    return "is a formula to a spreadsheet; begin with a letter" if _FORMULA.match(text) else None
 
 
 @dataclass(frozen=True)
@@ -145,10 +152,8 @@ class Column:
             raise ValueError(f"is above {self.maximum:g}")
 
     def _check_text(self, text: str) -> None:
-        if _CONTROL.search(text):
-            raise ValueError("has a tab, a line break or another control character")
-        if self.kind == "str" and _FORMULA.match(text):
-            raise ValueError("is a formula to a spreadsheet; begin with a letter")
+        if fault := text_fault(text):
+            raise ValueError(fault)
         if self.kind == "sha256" and not _SHA256.fullmatch(text):
             raise ValueError("is not a SHA-256 of 64 lowercase hexadecimal digits")
         if self.kind == "path" and (fault := path_fault(text)):

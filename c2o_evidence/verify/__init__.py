@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
@@ -13,7 +13,7 @@ from c2o_evidence.digest_cache import DigestCache, user_cache
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
-from c2o_evidence.verify.files import FilesResult, check_files
+from c2o_evidence.verify.files import FilesResult, check_files, walk
 from c2o_evidence.verify.findings import LEVELS, Finding, Report
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
@@ -110,6 +110,14 @@ def _check_ledger(root: Path, files: FilesResult, ledger: Path | None, report: R
         report.add([Finding("stale", SUMS_NAME, message, expected=frozen.root_sha256, found=files.root_digest)])
 
 
+def _changed_since(root: Path, files: FilesResult) -> Iterator[Finding]:
+    """Files that are not what was hashed any more: what level `tables` has read may not be what the digests are of."""
+    stamps = walk(root).stamps
+    for path in files.found:
+        if stamps.get(path) != files.stamps[path]:
+            yield Finding("unsafe", path, "changed while the bundle was verified; verify a copy that nothing writes to")
+
+
 def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | None, progress: Progress | None) -> None:
     from c2o_evidence.verify.tables import check_tables
 
@@ -121,6 +129,7 @@ def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | No
         root, files.found, jobs=jobs, progress=None if progress is None else lambda n: progress("tables", n)
     )
     report.add(result.findings)
+    report.add(_changed_since(root, files))
     report.notes += result.notes
     report.counts |= {"runs": result.runs, "cells": result.cells}
     report.seconds |= {"tables": time.perf_counter() - started, "AP": result.ap_seconds}

@@ -39,6 +39,7 @@ Progress = Callable[[int], None]  # called with the number of bytes just hashed
 class FilesResult:
     """What level `files` saw: the listed and the found digests by path, and the findings.
 
+    `stamps`: the state of every plain file when it was found; see plain_file.py.
     `cached`: how many of the found digests are known from an earlier time, not from reading the file.
     """
 
@@ -48,6 +49,7 @@ class FilesResult:
     n_bytes: int = 0
     cached: int = 0
     findings: list[Finding] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
 
 
 @dataclass
@@ -320,6 +322,7 @@ def check_files(
     """
     result = FilesResult()
     tree = walk(root)
+    result.stamps = tree.stamps
     if SUMS_NAME in tree.unsafe:
         what = tree.unsafe[SUMS_NAME]
         result.findings.append(Finding("unsafe", SUMS_NAME, f"is {what}; a bundle holds plain files only"))
