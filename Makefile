@@ -19,7 +19,7 @@ NAME ?= step1_5seed
 LEVEL ?= tables
 GENERATED := data results logs manifests/results_manifest.tsv .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-.PHONY: help setup test check verify doctor clean $(SUITES)
+.PHONY: help setup attest test check verify doctor clean $(SUITES)
 
 help: ## this list
 	@echo "C2O: make TARGET"
@@ -47,7 +47,14 @@ $(SUITES): setup ## run configs/suites/SUITE.yaml to a frozen deliverable and ve
 	$(RUN) c2o_evidence.cli run $@
 	$(RUN) c2o_evidence.cli verify deliverables/$@
 
-test: setup ## all tests, with a real end-to-end run of the workflow
+attest: setup ## the public tools for signatures and RO-Crates, in an environment of their own (130 MB)
+	@if [ "$$(cat .venv/attest/c2o.stamp 2>/dev/null)" != "$$(pwd -P; sha256sum requirements/attest.txt)" ]; then \
+		rm -rf .venv/attest && .venv/bin/python -m venv .venv/attest && \
+		.venv/attest/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/attest.txt && \
+		{ pwd -P; sha256sum requirements/attest.txt; } > .venv/attest/c2o.stamp; \
+	fi
+
+test: setup attest ## all tests, with a real end-to-end run of the workflow
 	$(RUN) pytest --junit-xml=logs/tests.xml $(PYTEST_ARGS)
 
 check: setup ## what CI checks beside the tests: style, types, workflow lint, import arrows

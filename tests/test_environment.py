@@ -48,7 +48,7 @@ def lock() -> dict[str, str]:
 
 
 class TestLocks:
-    @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt"])
+    @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt", "attest.txt"])
     def test_every_requirement_is_pinned_with_a_hash_and_without_address(self, name: str) -> None:
         text = (ROOT / "requirements" / name).read_text("utf-8")
         code = re.sub(r"(?m)#.*$", "", text)

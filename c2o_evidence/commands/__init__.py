@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import adopt, doctor, run, show, status, tables, verify
+from c2o_evidence.commands import adopt, doctor, run, show, sign, status, tables, verify
 
 
 class Command(Protocol):
@@ -29,6 +29,7 @@ class Command(Protocol):
 _MODULES: tuple[ModuleType, ...] = (
     run,
     verify,
+    sign,
     show,
     status,
     tables,

@@ -30,6 +30,7 @@ examples:
   c2o verify --cached                          a quick look again: files untouched since the last --cached
                                                are not read; what is published was verified without it
   c2o verify deliverables/step1_5seed --level eval
+  c2o verify deliverables/step1_5seed --signer you@example.org --allowed-signers signers
   c2o verify some/copy/of/a/bundle --level train --jobs 8 --json     for machines
 
 Without C2O installed, `python3 BUNDLE/verify.py` checks the files and the means with bare Python >= 3.9.
@@ -46,11 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cached", action="store_true", help="do not read files again that were verified and not touched since"
     )
     parser.add_argument("--keep", action="store_true", help="levels eval and train: leave what was made there")
+    parser.add_argument("--signer", metavar="IDENTITY", help="ask for a valid SSH signature of this signer")
+    parser.add_argument("--allowed-signers", type=Path, metavar="FILE", help="whose keys are whose (ssh-keygen(1))")
+    parser.add_argument("--revoked", type=Path, metavar="FILE", help="keys that count no more (ssh-keygen(1))")
+    parser.add_argument("--public-key", type=Path, metavar="FILE", help="ask for a model signature by this key")
+    parser.add_argument("--signature", type=Path, metavar="FILE", help="the signature (default: looked for)")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="deliverables.tsv with the frozen root digests")
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
-    from c2o_evidence.verify.command import verify_command
+    from c2o_evidence.verify.command import trust_of, verify_command
 
     return verify_command(
         arguments.path,
@@ -61,4 +67,5 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
         ledger=arguments.ledger,
         cached=arguments.cached,
         keep=arguments.keep,
+        trust=trust_of(arguments),
     )

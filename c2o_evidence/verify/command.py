@@ -4,12 +4,14 @@ machine.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import read_ledger
@@ -17,6 +19,9 @@ from c2o_evidence.limits import MAX_MESSAGE
 from c2o_evidence.printable import printable
 from c2o_evidence.verify import Progress, Report, verify
 from c2o_evidence.verify.files import sizes_to_hash
+
+if TYPE_CHECKING:
+    from c2o_evidence.signing import Trust
 
 SHOWN = 50
 
@@ -88,6 +93,31 @@ def describe(report: Report) -> str:
     return "\n".join(lines)
 
 
+def trust_of(arguments: argparse.Namespace) -> Trust | None:
+    """Whose signature the user asks for, or None. Raises EvidenceError where only half of it is said."""
+    from c2o_evidence.signing import Trust
+
+    if arguments.signer is None and arguments.public_key is None:
+        if arguments.allowed_signers or arguments.revoked or arguments.signature:
+            raise EvidenceError("say whose signature to ask for: --signer IDENTITY, or --public-key FILE")
+        return None
+    return Trust(
+        arguments.signer or "", arguments.allowed_signers, arguments.revoked, arguments.public_key, arguments.signature
+    )
+
+
+def add_signatures(report: Report, bundle: Path, trust: Trust | None) -> None:
+    """Puts into a report what the signatures of its bundle are worth."""
+    from c2o_evidence.signing.check import check_signatures, note_of
+
+    if trust is None:
+        report.notes += [note for note in [note_of(bundle)] if note]
+        return
+    findings, notes = check_signatures(bundle, trust)
+    report.add(findings)
+    report.notes += notes
+
+
 def verify_command(
     path: Path | None,
     level: str,
@@ -98,6 +128,7 @@ def verify_command(
     ledger: Path | None,
     cached: bool = False,
     keep: bool = False,
+    trust: Trust | None = None,
 ) -> int:
     """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
     reports = []
@@ -106,6 +137,7 @@ def verify_command(
             report = verify(
                 bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached, checkout=root, keep=keep
             )
+        add_signatures(report, bundle, trust)
         reports.append(report)
         if not as_json:
             print(describe(report))

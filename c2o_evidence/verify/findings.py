@@ -31,6 +31,8 @@ Kind = Literal[
     "used-twice",  # one seed, checkpoint or set of detections stands for two
     "row-reordered",  # the right rows in another order
     "swapped-between-seeds",  # a row holds the values of another seed's run
+    "unsigned",  # the signature that was asked for is not there
+    "signature",  # it is there, and does not hold
     "malformed",  # cannot be read as what it should be
     "not-reproduced",  # done again, it comes out otherwise, by more than the suite's tolerance
     "not-replayed",  # could not be done again

@@ -1,0 +1,56 @@
+"""OpenSSF model signatures (the public program `model_signing`, v1 format), for those whose tools check these.
+
+The signature is over every file of the bundle directory by itself; the key method is used, which needs no network. The
+program is called as it is: it lives in an environment of its own (`make attest`) or on the PATH.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.signing.program import run_program
+from c2o_evidence.verify.files import TIMESTAMP
+
+INSTALL = "`make attest` installs it into .venv/attest; elsewhere: pip install model-signing pyopenssl"
+SECONDS = 3600.0  # it hashes the whole bundle
+
+
+def program() -> str:
+    """The program: the one of `make attest`, else what the PATH has."""
+    own = Path(sys.prefix, "attest", "bin", "model_signing")
+    return str(own) if own.is_file() else shutil.which("model_signing") or "model_signing"
+
+
+def _run(action: str, key_option: str, key: Path, bundle: Path, signature: Path) -> str:
+    if not key.is_file():
+        raise EvidenceError(
+            f"{key}: there is no such key; make a pair: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+            " && openssl ec -in key.pem -pubout -out key.pub"
+        )
+    place = bundle.resolve()
+    command = [program(), action, "key", "--signature", str(signature.absolute()), key_option, str(key.absolute())]
+    command += ["--no-ignore-git-paths", "--ignore-paths", str(place / TIMESTAMP), str(place)]
+    done = run_program(command, b"", timeout=SECONDS, install=INSTALL)
+    return "" if done.code == 0 else done.message or f"model_signing ended with code {done.code}"
+
+
+def sign(bundle: Path, key: Path, signature: Path) -> None:
+    """Writes the signature of a bundle. `key`: an EC private key as PEM.
+
+    Raises:
+        EvidenceError: the program or the key is missing, or it refuses; its words are in the message.
+    """
+    if fault := _run("sign", "--private_key", key, bundle, signature):
+        raise EvidenceError(f"{key}: model_signing could not sign: {fault}")
+
+
+def verify(bundle: Path, public_key: Path, signature: Path) -> str:
+    """Why a signature is not one over the bundle by the key's owner; empty if it is.
+
+    Raises:
+        EvidenceError: the program or the key is missing.
+    """
+    return _run("verify", "--public_key", public_key, bundle, signature)
