@@ -54,7 +54,7 @@ def check_signatures(bundle: Path, trust: Trust) -> tuple[list[Finding], list[st
     if trust.signer:
         if trust.allowed_signers is None:
             raise EvidenceError(
-                f"--signer {trust.signer}: say whose key that is with --allowed-signers FILE, which has a line for each: "
+                f"--signer {trust.signer}: say whose key that is with --allowed-signers FILE, with a line for each: "
                 "IDENTITY KEYTYPE KEY (ssh-keygen(1), ALLOWED SIGNERS)"
             )
         said, faults = _ssh(bundle, statement, trust)
