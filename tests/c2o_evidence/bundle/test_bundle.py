@@ -63,7 +63,7 @@ def test_crate(bundle: Path) -> None:
     assert f"{model['sha256']}  train/baseline/seed0/model.safetensors" in (bundle / "SHA256SUMS").read_text()
     assert graph["./"]["mainEntity"] == {"@id": "suite.yaml"}
     action = graph["#run"]
-    assert action["@type"] == "CreateAction" and action["startTime"] == "2024-01-31T12:00:00Z"
+    assert action["@type"] == "CreateAction" and action["startTime"] == "2024-01-31T12:00:00+00:00"
     assert {"@id": "data/val.json"} in action["object"]
     assert {"@id": "tables/summary.tsv"} in action["result"]
 
