@@ -34,7 +34,7 @@ CAPTIONS = {
 }
 
 
-def _render(template_name: str, **values: Any) -> str:
+def render_template(template_name: str, **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
@@ -52,7 +52,7 @@ def _description(suite: Suite) -> str:
 
 def render_readme(suite: Suite) -> str:
     """The bundle's README."""
-    return _render(
+    return render_template(
         "README.md.j2",
         name=suite.name,
         title=suite.title or suite.name,
@@ -193,7 +193,7 @@ def render_report(bundle: Path, suite: Suite) -> str:
     timing = read_tsv(bundle / "timing" / "timing.tsv", "timing") if suite.timing is not None else []
     manifest = read_tsv(bundle / "manifest.tsv", "manifest")
     hardware = sorted({row["hardware"] for row in timing if not math.isnan(row["inference_s_per_img"])})
-    return _render(
+    return render_template(
         "report.html.j2",
         generator=generator(),
         name=suite.name,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import adopt, doctor, run, show, sign, status, tables, verify
+from c2o_evidence.commands import adopt, checklist, doctor, model_card, run, show, sign, status, tables, verify
 
 
 class Command(Protocol):
@@ -34,8 +34,12 @@ _MODULES: tuple[ModuleType, ...] = (
     status,
     tables,
     adopt,
+    checklist,
+    model_card,
     doctor,
 )
 
-COMMANDS: dict[str, Command] = {module.__name__.rsplit(".", 1)[-1]: cast(Command, module) for module in _MODULES}
+COMMANDS: dict[str, Command] = {
+    module.__name__.rsplit(".", 1)[-1].replace("_", "-"): cast(Command, module) for module in _MODULES
+}
 """Each command by the name that is typed."""
