@@ -19,7 +19,7 @@ from c2o_evidence.verify.findings import Finding
 
 Row = Mapping[str, Any]
 REFERENCE = Path("manifests/reference")
-CHOICES = ("auto", "deliverables", "reference")
+NO_RUNS = "the runs themselves are not published here"
 
 
 @dataclass
@@ -117,4 +117,4 @@ def _published(name: str, base: Path, root: Path) -> Source:
         raise EvidenceError(f"{relative}/tables/summary.tsv: {sorted(missing)[0]!r} is not in both table and suite")
     tables["main"] = build_main(suite, tables["summary"])
     told = ", ".join(f"{relative}/tables/{path.name} (sha256 {sha256_file(path)})" for path in paths.values())
-    return Source(suite, relative, f"{told}; the runs themselves are not published here", tables, (), timing)
+    return Source(suite, relative, f"{told}; {NO_RUNS}", tables, (), timing)
