@@ -52,7 +52,7 @@ def _deep(publisher: Publisher, root: Path) -> list[Checked]:
     checked = []
     for source in frozen:
         report = verify(root / source.base, "tables")
-        told = f"recomputed from detections, bound to re-hashed checkpoints; root digest {report.root_digest}"
+        told = f"the detections in {source.base} and re-hashed checkpoints (root digest {report.root_digest})"
         checked.append(Checked(source.base, "level tables", told, report.counts.get("cells", 0), report.findings))
     return checked
 
