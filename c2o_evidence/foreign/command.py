@@ -10,7 +10,7 @@ from typing import Any
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.foreign import present
 from c2o_evidence.foreign.checks import check_runs, scale_of
-from c2o_evidence.foreign.compare import are_files, compare
+from c2o_evidence.foreign.compare import are_files, compare, pairs
 from c2o_evidence.foreign.reader import read_foreign
 from c2o_evidence.foreign.summary import summarise
 from c2o_evidence.verify.findings import Finding
@@ -49,7 +49,8 @@ def stats_command(request: Request) -> int:
         return 1
     scale = scale_of(found.runs, request.scale)
     if request.pair is not None:
-        items = [compare(found.runs, *request.pair, metric, request.test) for metric in request.metrics]
+        sides = pairs(found.runs, *request.pair)
+        items = [compare(*side, metric, request.test) for side in sides for metric in request.metrics]
         lines = [line for item in items for line in present.comparison_lines(item, scale)]
         _print({"files": files, "scale": scale, "comparisons": items}, [], lines, request.form)
         return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from c2o_evidence import stats
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.foreign.reader import Run
+from c2o_evidence.foreign.reader import Group, Run
 from c2o_evidence.foreign.summary import by_train_seed, group_runs
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.tables import verdict
@@ -24,36 +24,56 @@ def are_files(a: str, b: str) -> bool:
 
 
 def choose(runs: Sequence[Run], name: str) -> list[Run]:
-    """The runs of one side: of a file, of an exp_name, or of `EXP_NAME@STEPS` where it was run at several steps.
+    """The runs of an exp_name, or of `EXP_NAME@STEPS` where it was run at several steps.
 
     Raises:
         EvidenceError: there are none, or they are of several settings.
     """
-    if any(run.file == name for run in runs):
-        chosen = [run for run in runs if run.file == name]
-    else:
-        names = {run.exp_name for run in runs} | {f"{run.exp_name}@{run.sample_step}" for run in runs}
-        chosen = [run for run in runs if name in (run.exp_name, f"{run.exp_name}@{run.sample_step}")]
-        if not chosen:
-            raise EvidenceError(f"--compare: {name!r} is no exp_name or file here; {did_you_mean(name, names)}")
+    names = {run.exp_name for run in runs} | {f"{run.exp_name}@{run.sample_step}" for run in runs}
+    chosen = [run for run in runs if name in (run.exp_name, f"{run.exp_name}@{run.sample_step}")]
+    if not chosen:
+        raise EvidenceError(f"--compare: {name!r} is no exp_name or file here; {did_you_mean(name, names)}")
     groups = group_runs(chosen)
     if len(groups) > 1:
-        known = ", ".join(exp if step is None else f"{exp}@{step}" for exp, step in groups)
+        known = ", ".join(map(_name, groups))
         raise EvidenceError(f"--compare: {name!r} has several settings; name one of {known}")
     return chosen
 
 
-def compare(runs: Sequence[Run], a: str, b: str, metric: str, test: str = "auto") -> dict[str, Any]:
+def _name(group: Group) -> str:
+    return group[0] if group[1] is None else f"{group[0]}@{group[1]}"
+
+
+def pairs(runs: Sequence[Run], a: str, b: str) -> list[tuple[str, list[Run], str, list[Run]]]:
+    """What is set against what: (name, runs, name, runs). Two files: their one setting each, else all they share.
+
+    Raises:
+        EvidenceError: a side cannot be found, is the other one, or the files share no setting.
+    """
+    if not are_files(a, b):
+        first, second = choose(runs, a), choose(runs, b)
+        if first == second:
+            raise EvidenceError(f"--compare: {a!r} and {b!r} are the same runs; name two settings")
+        return [(a, first, b, second)]
+    sides = [group_runs([run for run in runs if run.file == name]) for name in (a, b)]
+    if all(len(side) == 1 for side in sides):
+        return [(a, next(iter(sides[0].values())), b, next(iter(sides[1].values())))]
+    common = [group for group in sides[0] if group in sides[1]]
+    if not common:
+        known = "; ".join(f"{name} has {', '.join(map(_name, side))}" for name, side in zip((a, b), sides, strict=True))
+        raise EvidenceError(f"--compare: the files share no setting: {known}; name two exp_names and both files")
+    return [(f"{a}:{_name(g)}", sides[0][g], f"{b}:{_name(g)}", sides[1][g]) for g in common]
+
+
+def compare(a: str, first: Sequence[Run], b: str, second: Sequence[Run], metric: str, test: str) -> dict[str, Any]:
     """`a` against `b` over train seeds, each train seed's value being its mean over eval seeds; differences are a - b.
 
     `auto` pairs where both have the same train seeds and does not where they have none in common.
 
     Raises:
-        EvidenceError: a side cannot be found, or the test is refused: the message has the reason and the figure.
+        EvidenceError: the test is refused: the message has the reason and the figure.
     """
-    sides = [choose(runs, name) for name in (a, b)]
-    if {run.place for run in sides[0]} == {run.place for run in sides[1]}:
-        raise EvidenceError(f"--compare: {a!r} and {b!r} are the same runs; name two settings")
+    sides = [first, second]
     seeds = [by_train_seed(side, metric) for side in sides]
     for name, values in zip((a, b), seeds, strict=True):
         if not values:

@@ -63,6 +63,7 @@ def summarise(found: ForeignRuns, metric: str, interval: str = "t") -> list[dict
 
 def _summary(group: Group, runs: Sequence[Run], metric: str, interval: str) -> dict[str, Any]:
     values = [run.values[metric] for run in runs]
+    digests = {run.train_seed: run.ckpt_sha256 for run in runs}
     seeds = by_train_seed(runs, metric)
     sizes = [len(group) for group in seeds.values()]
     means = [stats.mean(group) for group in seeds.values()]
@@ -110,7 +111,7 @@ def _summary(group: Group, runs: Sequence[Run], metric: str, interval: str) -> d
                 "mean": stats.mean(members),
                 "std_pop": stats.std_pop(members),
                 "std_sample": stats.std_sample(members),
-                "ckpt_sha256": next(run.ckpt_sha256 for run in runs if run.train_seed == seed),
+                "ckpt_sha256": digests[seed],
             }
             for seed, members in seeds.items()
         ],

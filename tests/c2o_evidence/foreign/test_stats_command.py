@@ -1,12 +1,15 @@
 """`c2o stats` from the file to what is printed, against numbers worked out by hand."""
 
+import doctest
 import json
 import math
+from pathlib import Path
 
 import pytest
 from scipy import stats as scipy_stats
 
 from c2o_evidence.cli import main
+from c2o_evidence.foreign import present
 from c2o_evidence.foreign.present import escape_markdown
 from tests.c2o_evidence.foreign.conftest import EVAL_ONLY, archive_rows
 
@@ -133,6 +136,32 @@ def test_two_files_with_one_experiment_are_compared(capsys, table):
     assert status == 0 and out.startswith(f"{a} − {b}: +1.00 AP") and "undefined" not in out.split("verdict")[0]
     status, out, _ = run(capsys, a, b)
     assert status == 1 and "used-twice" not in out.splitlines()[0]
+
+
+def test_files_with_several_settings_are_compared_setting_by_setting(capsys, table):
+    a = table("a.tsv", archive_rows("x", 5, 2) + archive_rows("y", 5, 2, 40))
+    b = table("b.tsv", archive_rows("x", 5, 2, 47) + archive_rows("z", 5, 2, 40))
+    status, out, _ = run(capsys, "--compare", a, b, "--json")
+    (item,) = json.loads(out)["comparisons"]
+    assert status == 0 and item["a"] == f"{a}:x@1" and item["mean_diff"] == pytest.approx(1.0)
+    c = table("c.tsv", archive_rows("q", 5, 2))
+    status, _, err = run(capsys, "--compare", a, c)
+    assert status == 2 and f"the files share no setting: {a} has x@1, y@1; {c} has q@1" in err
+    status, _, err = run(capsys, table("d.tsv", archive_rows("x", 5, 2) + [
+        row | {"sample_step": 4, "eval_seed": row["eval_seed"]} for row in archive_rows("x", 5, 2)
+    ]), "--compare", "x", "x@4")  # fmt: skip
+    assert status == 2 and "'x' has several settings; name one of x@1, x@4" in err
+
+
+def test_the_example_of_the_documentation_is_what_is_printed(capsys, table):
+    files = table("base.tsv", archive_rows("baseline", 3, 5, 46.0)), table("student.tsv", archive_rows("student", 5, 5))
+    _, out, _ = run(capsys, *files)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "statistics.md").read_text("utf-8")
+    assert "".join(f"    {line}\n" if line else "\n" for line in out.splitlines()) in page
+
+
+def test_the_example_of_escaping_holds():
+    assert doctest.testmod(present) == doctest.TestResults(failed=0, attempted=1)
 
 
 def test_train_seeds_must_fit(capsys, table):

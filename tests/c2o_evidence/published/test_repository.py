@@ -165,7 +165,7 @@ def test_a_number_that_contradicts_others_is_named_without_runs(copy: Path, tabl
     [
         ("suite=step1_5seed table", "suite=step_5seed table", "suite=step_5seed: unknown suite; did you mean 'step1"),
         ("table=summary", "table=sumary", "README.md:17: table=sumary: unknown table; known: summary, spread"),
-        ("table=summary", 'table=summary columns="setting, APP"', "17: 'APP' is no column of table=summary; known: set"),
+        ("table=summary", 'table=summary columns="setting, APP"', "'APP' is no column of table=summary; known: set"),
         ("table=summary", "table=summary columns=AP,AP", "README.md:17: column 'AP' is named twice"),
         ("table=summary", "table=summary rows=student", "'student' is no row of step1_5seed; did you mean 'student"),
         ("table=summary", "table=summary size=3", "README.md:17: 'size=3': unknown key; did you mean 'suite'?"),
