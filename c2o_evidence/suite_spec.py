@@ -93,6 +93,24 @@ class AttentionSpec:
 
 
 @dataclass(frozen=True)
+class Tolerances:
+    """How far a replay may be from the bundle, in points of a metric (0-100): `c2o verify --level eval` and `train`.
+
+    Keys are columns of a results TSV; `per_class` stands for all of one class each (`AP-NAME`, `AP_voc07-NAME`). A
+    metric that is not named has to be equal.
+
+    Attributes:
+        eval: of a run, when its frozen checkpoint is evaluated again.
+        train: of a run, when its checkpoint is trained again too.
+        train_mean: of a table row, the mean over its runs, when all its checkpoints are trained again.
+    """
+
+    eval: Mapping[str, float] = field(default_factory=dict)
+    train: Mapping[str, float] = field(default_factory=dict)
+    train_mean: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Parent:
     """A checkpoint that a training needs: experiment, train seed, and that training's recipe digest."""
 

@@ -19,6 +19,14 @@ VOC07 = "AP_voc07"
 SIZES = ("AP50", "AP75", "APs", "APm", "APl")
 
 
+def by_row(runs: Sequence[Row]) -> dict[str, list[Row]]:
+    """The runs of each row of the suite, in their order; for asking `runs_of` about many rows."""
+    groups: dict[str, list[Row]] = {}
+    for run in runs:
+        groups.setdefault(run["exp_name"], []).append(run)
+    return groups
+
+
 def runs_of(runs: Sequence[Row], exp_id: str, metric: str = "AP") -> dict[int, list[float]]:
     """Train seed -> the metric's values over its eval seeds, both ascending."""
     groups: dict[int, list[float]] = {}
@@ -53,8 +61,13 @@ def _speedups(suite: Suite, timing: Sequence[Row], exp_id: str) -> tuple[float, 
     return (values[0] if values else math.nan), (";".join(slow_rows) or None), notes
 
 
-def summary_row(suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row]) -> dict[str, Any]:
-    """One row of the summary (schema `summary`)."""
+def summary_row(
+    suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row], *, voc07: bool = False
+) -> dict[str, Any]:
+    """One row of the summary (schema `summary`), with a column for VOC 2007 AP where asked for.
+
+    `runs`: those of the row; more do no harm.
+    """
     groups = runs_of(runs, row.exp_id)
     values = [value for group in groups.values() for value in group]
     means = [stats.mean(group) for group in groups.values()]
@@ -91,9 +104,8 @@ def summary_row(suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequen
     result["speedup_over"] = over
     result["hardware_id"] = timed["hardware_id"] if timed is not None else None
     result["notes"] = "; ".join(notes) or None
-    if runs and VOC07 in runs[0]:
-        voc07 = [v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group]
-        result[f"mean_{VOC07}"] = stats.mean(voc07)
+    if voc07:
+        result[f"mean_{VOC07}"] = stats.mean([v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group])
     return result | _selected(suite, row.exp_id)
 
 
@@ -124,8 +136,9 @@ def build_summary(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> l
 
     `runs`: schema `results`; `timing`: schema `timing`.
     """
-    order = beside(suite, [row.exp_id for row in suite.rows])
-    return [summary_row(suite, suite.rows[index], runs, timing) for index in order]
+    groups, voc07 = by_row(runs), bool(runs) and VOC07 in runs[0]
+    rows = [suite.rows[index] for index in beside(suite, [row.exp_id for row in suite.rows])]
+    return [summary_row(suite, row, groups.get(row.exp_id, []), timing, voc07=voc07) for row in rows]
 
 
 def build_main(suite: Suite, summary: Sequence[Row]) -> list[dict[str, Any]]:

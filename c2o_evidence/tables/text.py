@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ _LATEX = {
     ">": "$>$",
     "<": "$<$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
+
+# `<` before what makes it a tag, `](` of a link or picture; what has a backslash before it already gets another one.
+_MARKUP = re.compile(r"\||\\(?=[|<\]\\])|<(?=[A-Za-z/!?])|\](?=\()")
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -75,15 +79,22 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -
     """A table whose first `left` columns are text, the others numbers."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+        return "| " + " | ".join(markdown_escape(cell) for cell in cells) + " |\n"
 
     rule = "|" + "|".join(["---"] * left + ["---:"] * (len(header) - left)) + "|\n"
     return line(header) + rule + "".join(line(row) for row in rows)
 
 
+def markdown_escape(text: str) -> str:
+    """Text as a cell of a Markdown table: no column ends in it, no tag or link begins."""
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]], left: int, notes: Sequence[str] = ()) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(latex_escape(cell) for cell in cells) + r" \\" + "\n"
+        text = " & ".join(latex_escape(cell) for cell in cells) + r" \\" + "\n"
+        # Behind the `\\` of the line above, these would be its options.
+        return "{}" + text if text.startswith(("[", "*")) else text
 
     columns = "l" * left + "r" * (len(header) - left)
     body = line(header) + "\\midrule\n" + "".join(line(row) for row in rows)
