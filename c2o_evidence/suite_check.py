@@ -304,6 +304,8 @@ def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
     ):
         for index, item in enumerate(document.get(section) or ()):
             texts += [([section, index, key], item.get(key)) for key in keys]
+            selected = item.get("selected", {}) if section == "rows" else {}
+            texts += [([section, index, "selected", key], selected.get(key)) for key in ("what", "chosen_on")]
     for where, text in texts:
         if isinstance(text, str) and (fault := text_fault(text)):
             raise source.error(where, f"{text[:100]!r} {fault}")

@@ -152,7 +152,7 @@ def print_rich(tables: Sequence[Table], lines: Sequence[str]) -> None:
 
 def to_json(document: dict[str, Any]) -> str:
     """JSON text; undefined numbers are null."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2o_evidence.errors import TableError
+from c2o_evidence.limits import MAX_COLUMNS, MAX_FOREIGN_LINE, MAX_FOREIGN_RUNS
+from c2o_evidence.plain_file import LIMITS, open_plain
+from c2o_evidence.printable import printable
 from c2o_evidence.schemas import did_you_mean
 
-MAX_LINE = 1 << 20  # bytes; a results row has a few hundred
-MAX_RUNS = 1_000_000
 USED = ("exp_name", "train_seed", "eval_seed", "sample_step", "ckpt_path", "ckpt_sha256")
 
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -82,8 +83,8 @@ def _read(path: Path, metrics: Sequence[str], found: ForeignRuns) -> None:
     for line, cells in rows:
         if len(cells) != len(header):
             raise TableError(f"{path}:{line}: has {len(cells)} cells, the header has {len(header)}; restore the line")
-        if len(found.runs) >= MAX_RUNS:
-            raise TableError(f"{path}:{line}: more than {MAX_RUNS:,} runs in all; is this a table of runs?")
+        if len(found.runs) >= MAX_FOREIGN_RUNS:
+            raise TableError(f"{path}:{line}: more than the limit of {MAX_FOREIGN_RUNS} runs in all ({LIMITS})")
         row = dict(zip(header, cells, strict=True))
         run = _run(path, line, row, metrics)
         found.runs.append(run)
@@ -97,7 +98,7 @@ def _read(path: Path, metrics: Sequence[str], found: ForeignRuns) -> None:
 
 def _run(path: Path, line: int, row: dict[str, str], metrics: Sequence[str]) -> Run:
     def refuse(column: str, what: str) -> TableError:
-        return TableError(f"{path}:{line}: {column}: {row[column]!r} {what}")
+        return TableError(f"{path}:{line}: {column}: {printable(repr(row[column]))} {what}")
 
     def whole(column: str, least: int) -> int | None:
         if column not in row:
@@ -107,8 +108,8 @@ def _run(path: Path, line: int, row: dict[str, str], metrics: Sequence[str]) -> 
         return int(row[column])
 
     for column, text in row.items():
-        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text):
-            raise refuse(column, "has a control character; remove it")
+        if printable(text, len(text)) != text:
+            raise refuse(column, "has a control or hidden character; remove it")
     values = {}
     for column in metrics:
         text = row[column]
@@ -138,6 +139,8 @@ def _run(path: Path, line: int, row: dict[str, str], metrics: Sequence[str]) -> 
 
 
 def _check_header(path: Path, header: Sequence[str], metrics: Sequence[str]) -> None:
+    if len(header) > MAX_COLUMNS:
+        raise TableError(f"{path}:1: has {len(header)} columns, more than the limit of {MAX_COLUMNS} ({LIMITS})")
     for index, name in enumerate(header):
         if not name.strip():
             raise TableError(f"{path}:1: column {index + 1} has no name; name it")
@@ -155,8 +158,8 @@ def _lines(path: Path) -> Iterator[str]:
     """The lines of a file, their line ends included, one at a time: memory does not grow with the file."""
     number = 0
     try:
-        with path.open("rb") as file:
-            for number, data in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
+        with open(open_plain(path), "rb") as file:
+            for number, data in enumerate(iter(lambda: file.readline(MAX_FOREIGN_LINE + 1), b""), start=1):
                 yield _line(path, number, data)
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}; correct the path") from error
@@ -169,8 +172,8 @@ def _line(path: Path, number: int, data: bytes) -> str:
         for mark, what in _MARKS.items():
             if data.startswith(mark):
                 raise TableError(f"{path}:1: is {what}; save it as UTF-8 without a byte order mark")
-    if len(data) > MAX_LINE:
-        raise TableError(f"{path}:{number}: is longer than {MAX_LINE:,} bytes; is this a table of runs?")
+    if len(data) > MAX_FOREIGN_LINE:
+        raise TableError(f"{path}:{number}: is longer than the limit of {MAX_FOREIGN_LINE} bytes ({LIMITS})")
     if b"\r" in data:
         raise TableError(f"{path}:{number}: has a CR; lines end with LF alone: convert it (dos2unix {path.name})")
     if not data.endswith(b"\n"):

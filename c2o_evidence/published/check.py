@@ -11,6 +11,8 @@ from typing import Any
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_SUMS, MAX_TABLE
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.published.diff import compare_place
 from c2o_evidence.published.identities import check_comparisons, check_summary
 from c2o_evidence.published.kinds import KINDS, kind_of, make_table
@@ -122,9 +124,10 @@ def check_reference(name: str, root: Path) -> Checked:
                 checked.findings.append(Finding("extra", place, "nothing says what this table should be"))
             continue
         try:
-            text = path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError:
-            checked.findings.append(Finding("malformed", place, "is not UTF-8 text"))
+            text = read_plain(path, MAX_TABLE).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            checked.findings.append(Finding("malformed", place, str(why)))
             continue
         if path.suffix == ".tsv":
             checked.cells += expected[path.name].count("\t") + expected[path.name].count("\n")
@@ -159,7 +162,7 @@ def _bound(source: Source, digests: Path, relative: str) -> Iterator[Finding]:
     """Whether the runs are those of the results files whose digests are published, and name those checkpoints."""
     if not digests.is_file():
         return
-    listed, problems = parse_sums(digests.read_bytes())
+    listed, problems = parse_sums(read_plain(digests, MAX_SUMS))
     for problem in problems:
         yield Finding("malformed", f"{relative}/DIGESTS", problem.message, f"line {problem.line}")
     path = f"{relative}/tables/runs.tsv"

@@ -38,7 +38,7 @@ def check_command(files: Sequence[Path], root: Path, *, choice: str, deep: bool,
     findings = [finding for item in checked for finding in item.findings]
     if as_json:
         items = [item.to_dict() for item in checked]
-        print(json.dumps({"verified": not findings, "tables": items}, indent=2, ensure_ascii=False))
+        print(json.dumps({"verified": not findings, "tables": items}, indent=2))
     else:
         print(describe(checked))
     return 1 if findings else 0

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import did_you_mean
 
 KEYS = ("suite", "table", "columns", "rows")
@@ -59,7 +61,7 @@ def read_lines(path: Path, name: str) -> list[str]:
         EvidenceError: it is missing, not UTF-8, or has CRs.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_plain(path, MAX_TEXT).decode("utf-8")
     except OSError as error:
         raise EvidenceError(f"{name}: cannot be read: {error.strerror}; name a Markdown file") from error
     except UnicodeDecodeError as error:

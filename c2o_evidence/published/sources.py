@@ -9,7 +9,9 @@ from typing import Any
 
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_SUMS
 from c2o_evidence.paths import safe_relative
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.suite import Suite, load_resolved_suite, load_suite
 from c2o_evidence.sums import SUMS_NAME, parse_sums
@@ -74,7 +76,7 @@ def find_source(name: str, root: Path, choice: str = "auto", place: str = "") ->
 
 def _frozen(name: str, base: Path, published: Path | None, root: Path) -> Source:
     suite = load_resolved_suite(base / "suite.yaml")
-    listed = parse_sums((base / SUMS_NAME).read_bytes())[0] if (base / SUMS_NAME).is_file() else {}
+    listed = parse_sums(read_plain(base / SUMS_NAME, MAX_SUMS))[0] if (base / SUMS_NAME).is_file() else {}
     runs_path = base / "tables" / "runs.tsv"
     runs, digest = read_tsv(runs_path, "results"), sha256_file(runs_path)
     findings = []
