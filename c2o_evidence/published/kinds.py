@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.published import attention
 from c2o_evidence.published.markers import Marker
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.tables import text, verdict
@@ -125,6 +126,7 @@ KINDS: dict[str, Kind] = {
         ("claim", "rows"),
     ),
     "main": Kind("main", _MAIN, text.MAIN_HEADER, _TEXTS, ("method", "type", "notes", "epochs", "row")),
+    "attention": Kind("attention", attention.CELLS, attention.USUAL, frozenset({"bias"}), ("N", "bias")),
 }
 
 
@@ -177,11 +179,14 @@ def make_table(marker: Marker, rows: Sequence[Row], place: str) -> Table:
         columns = (*columns, "AP VOC07")
     chosen = list(rows)
     if marker.rows:
-        names = {_row_name(row): row for row in rows}
+        names: dict[str, list[Row]] = {}
+        for row in rows:
+            for name in _row_names(row):
+                names.setdefault(name, []).append(row)
         for name in marker.rows:
             if name not in names:
                 raise EvidenceError(f"{place}: {name!r} is no row of {marker.suite}; {did_you_mean(name, names)}")
-        chosen = [names[name] for name in marker.rows]
+        chosen = [row for name in marker.rows for row in names[name]]
     return Table(
         columns=tuple(columns),
         rows=tuple(tuple(kind.cells[name](row) for name in columns) for row in chosen),
@@ -190,6 +195,8 @@ def make_table(marker: Marker, rows: Sequence[Row], place: str) -> Table:
     )
 
 
-def _row_name(row: Row) -> str:
-    """What `rows=` calls a row: its exp_id; of a comparison `A-B`."""
-    return str(row["exp_id"]) if "exp_id" in row else f"{row['a']}-{row['b']}"
+def _row_names(row: Row) -> list[str]:
+    """What `rows=` calls a row: its exp_id; of a comparison `A-B`; of attention `NODES/BIAS`, or NODES for all."""
+    if "nodes" in row:
+        return [f"{row['nodes']}/{row['bias']}", str(row["nodes"])]
+    return [str(row["exp_id"]) if "exp_id" in row else f"{row['a']}-{row['b']}"]

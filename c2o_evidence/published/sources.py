@@ -12,6 +12,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.limits import MAX_SUMS
 from c2o_evidence.paths import safe_relative
 from c2o_evidence.plain_file import read_plain
+from c2o_evidence.published.attention import attention_lines
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.suite import Suite, load_resolved_suite, load_suite
 from c2o_evidence.sums import SUMS_NAME, parse_sums
@@ -46,8 +47,8 @@ class Source:
 
 def known_suites(root: Path) -> list[str]:
     """Names of suites of which anything is published or frozen here."""
-    places = [*(root / REFERENCE).glob("*/tables"), *(root / "deliverables").glob("*/tables")]
-    return sorted({place.parent.name for place in places})
+    patterns = (f"{REFERENCE}/*/tables", f"{REFERENCE}/*/attention.tsv", "deliverables/*/tables")
+    return sorted({place.parent.name for pattern in patterns for place in root.glob(pattern)})
 
 
 def find_source(name: str, root: Path, choice: str = "auto", place: str = "") -> Source:
@@ -61,17 +62,41 @@ def find_source(name: str, root: Path, choice: str = "auto", place: str = "") ->
             `place`, where the name was read.
     """
     at = f"{place}: " if place else ""
-    if name not in known_suites(root):
-        raise EvidenceError(f"{at}suite={name}: unknown suite; {did_you_mean(name, known_suites(root))}")
-    safe_relative(name)
+    _check_known(name, root, at)
     frozen, published = root / "deliverables" / name, root / REFERENCE / name
     if choice != "reference" and (frozen / "tables").is_dir():
         return _frozen(name, frozen, published if choice == "auto" else None, root)
     if choice == "deliverables":
         raise EvidenceError(f"{at}deliverables/{name} is not here; build it (c2o run {name}) or say --source reference")
     if not (published / "tables").is_dir():
-        raise EvidenceError(f"{at}{REFERENCE}/{name} is not here; say --source deliverables")
+        raise EvidenceError(f"{at}{REFERENCE}/{name}/tables is not here; it has table=attention, or a deliverable")
     return _published(name, published, root)
+
+
+def _check_known(name: str, root: Path, at: str) -> None:
+    if name not in known_suites(root):
+        raise EvidenceError(f"{at}suite={name}: unknown suite; {did_you_mean(name, known_suites(root))}")
+    safe_relative(name)
+
+
+def find_attention(name: str, root: Path, choice: str, place: str) -> Source:
+    """The attention benchmark of suite `name`: times, so the published ones unless deliverables are asked for.
+
+    Raises:
+        EvidenceError: there is none.
+    """
+    _check_known(name, root, f"{place}: ")
+    known = {
+        "reference": f"{REFERENCE}/{name}/attention.tsv",
+        "deliverables": f"deliverables/{name}/attention/attention.tsv",
+    }
+    for where in ("reference", "deliverables") if choice == "auto" else (choice,):
+        path = root / known[where]
+        if path.is_file():
+            rows = {"attention": attention_lines(read_tsv(path, "attention"))}
+            base = path.relative_to(root).parent.as_posix()
+            return Source(load_suite(name, root), base, f"{known[where]} (sha256 {sha256_file(path)})", rows)
+    raise EvidenceError(f"{place}: suite={name} has no attention benchmark here ({', '.join(known.values())})")
 
 
 def _frozen(name: str, base: Path, published: Path | None, root: Path) -> Source:

@@ -10,7 +10,7 @@ from c2o_evidence.cli import main
 from c2o_evidence.published.check import Publisher, check_reference, default_files, reference_names
 
 ROOT = Path(__file__).resolve().parents[3]
-SUITES = ("step1_5seed", "ablation_label", "step_curve")
+SUITES = ("step1_5seed", "ablation_label", "step_curve", "attention_bench")
 
 
 def test_nothing_is_found_in_the_repository_itself() -> None:
@@ -19,7 +19,7 @@ def test_nothing_is_found_in_the_repository_itself() -> None:
     assert [str(finding) for item in checked for finding in item.findings] == []
     assert sum(item.cells for item in checked) > 700
     marked = {item.what.split(" of ")[1] for item in checked}
-    assert marked == set(reference_names(ROOT))
+    assert marked == {*reference_names(ROOT), "attention_bench"}
 
 
 @pytest.mark.parametrize("name", reference_names(ROOT))
@@ -71,7 +71,7 @@ def test_the_copy_holds_and_says_what_its_rows_are(copy: Path, capsys: pytest.Ca
     assert status == 0 and "README.md:17: summary of step1_5seed: ok, 80 cells" in out
     assert "  from manifests/reference/step1_5seed/tables/runs.tsv (sha256 e99e2fc4" in out
     assert "manifests/reference/step_curve/tables/comparisons.tsv (sha256" in out
-    assert "verified: 8 tables" in out and "note: 6 of them from published TSVs, whose runs are not" in out
+    assert "verified: 9 tables" in out and "note: 6 of them from published TSVs, whose runs are not" in out
 
 
 SAMPLER, GEO = "Sampler distillation 20->1, 1 step", "Distillation + GEO_FEAT, 1 step"
@@ -114,6 +114,19 @@ def test_a_fault_in_the_readme_is_named(copy: Path, capsys, old, new, kind, row,
     column, message, expected, there = rest
     assert (kind, placed(row), column, placed(message), expected, there) in [tuple(f[k] for k in keys) for f in found]
     assert check(copy, capsys, str(copy / "README.md"))[1].startswith(f"{found[0]['kind']}: README.md: row ")
+
+
+def test_a_fault_in_the_attention_table_is_named(copy: Path, capsys) -> None:
+    line = edit(copy / "docs/suites.md", "78.6 ms, 17.6 MB", "78.6 ms, 1.76 MB")
+    status, out, _ = check(copy, capsys)
+    assert status == 1 and f"row-edited: docs/suites.md: row line {line} (2048, lowrank): column `sdpa` flash: " in out
+    assert "(expected 78.6 ms, 17.6 MB, found 78.6 ms, 1.76 MB)" in out and "FAILED: 1 findings" in out
+    edit(copy / "docs/suites.md", "suite=attention_bench table=attention", "suite=attention_bench table=summary")
+    status, _, err = check(copy, capsys)
+    assert status == 2 and "manifests/reference/attention_bench/tables is not here; it has table=attention" in err
+    edit(copy / "docs/suites.md", "suite=attention_bench table=summary", "suite=step_curve table=attention")
+    status, _, err = check(copy, capsys)
+    assert status == 2 and ": suite=step_curve has no attention benchmark here (manifests/reference/step_curve/" in err
 
 
 def test_one_edited_cell_is_one_finding_and_write_puts_it_right(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +209,7 @@ def test_examples_in_code_blocks_count_for_nothing(copy: Path, capsys) -> None:
 
 def test_every_kind_of_table_is_written_and_then_holds(copy: Path, capsys) -> None:
     page = copy / "page.md"
-    kinds = ("summary", "spread", "arms", "comparisons", "claims", "main")
+    kinds = ("summary", "spread", "arms", "comparisons", "claims", "main", "attention")
     more = 'table=summary columns="row, mean AP, std (pop), std (sample)" rows="student_1, baseline_1"'
     marks = [
         f"<!-- c2o:table suite=step1_5seed {text} -->\n<!-- c2o:end -->\n"
@@ -213,7 +226,7 @@ def test_every_kind_of_table_is_written_and_then_holds(copy: Path, capsys) -> No
     header = "| row | mean AP | std (pop) | std (sample) |\n|---|---:|---:|---:|\n"
     assert header + "| student_1 | 60.31 | 0.76 | 0.78 |\n| baseline_1 | 59.03 | 1.09 | 1.11 |\n" in text
     status, out, _ = check(copy, capsys, str(page))
-    assert status == 0 and out.count(": ok, ") == 8
+    assert status == 0 and out.count(": ok, ") == 9
 
 
 def test_bad_use(copy: Path, capsys) -> None:
