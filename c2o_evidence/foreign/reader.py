@@ -144,6 +144,9 @@ def _check_header(path: Path, header: Sequence[str], metrics: Sequence[str]) -> 
     for index, name in enumerate(header):
         if not name.strip():
             raise TableError(f"{path}:1: column {index + 1} has no name; name it")
+        if printable(name, len(name)) != name:
+            what = "has a control or hidden character in its name; remove it"
+            raise TableError(f"{path}:1: column {index + 1}: {printable(repr(name))} {what}")
         if name in header[:index]:
             first = header.index(name) + 1
             raise TableError(f"{path}:1: {name!r} names columns {first} and {index + 1}; every column has its own name")

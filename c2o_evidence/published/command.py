@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.published.check import Checked, Publisher, check_reference, default_files, reference_names
 from c2o_evidence.published.sources import NO_RUNS
 from c2o_evidence.verify import verify
+from c2o_evidence.verify.command import progress_bars
 
 SHOWN = 50
 
@@ -32,7 +34,7 @@ def check_command(files: Sequence[Path], root: Path, *, choice: str, deep: bool,
         if source.base.startswith("deliverables/"):
             checked.append(Checked(source.base, "rows", source.told, 0, source.findings))
     if deep:
-        checked += _deep(publisher, root)
+        checked += _deep(publisher, root, show=sys.stderr.isatty() and not as_json)
     if not any(item.cells for item in checked):
         raise EvidenceError("no marked table was found; put one between comments, see `c2o tables --help`")
     findings = [finding for item in checked for finding in item.findings]
@@ -44,14 +46,15 @@ def check_command(files: Sequence[Path], root: Path, *, choice: str, deep: bool,
     return 1 if findings else 0
 
 
-def _deep(publisher: Publisher, root: Path) -> list[Checked]:
+def _deep(publisher: Publisher, root: Path, *, show: bool) -> list[Checked]:
     """Level `tables` of the deliverables whose rows were used: AP from detections, rows from checkpoints."""
     frozen = [source for source in publisher.sources if source.base.startswith("deliverables/")]
     if not frozen:
         raise EvidenceError("--deep: no table took its rows from deliverables/; build one, or leave --deep out")
     checked = []
     for source in frozen:
-        report = verify(root / source.base, "tables")
+        with progress_bars(root / source.base, "tables", show=show) as progress:
+            report = verify(root / source.base, "tables", progress=progress)
         told = f"the detections in {source.base} and re-hashed checkpoints (root digest {report.root_digest})"
         checked.append(Checked(source.base, "level tables", told, report.counts.get("cells", 0), report.findings))
     return checked

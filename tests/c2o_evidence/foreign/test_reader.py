@@ -29,6 +29,7 @@ ROW = "a\t0\t1\t47.5\tx\n"
         ((HEADER + ROW + "\n").encode(), "t.tsv:3: has 1 cells, the header has 5"),
         (HEADER.replace("note", "AP").encode(), "t.tsv:1: 'AP' names columns 4 and 5; every column has its own name"),
         (HEADER.replace("note", " ").encode(), "t.tsv:1: column 5 has no name"),
+        (HEADER.replace("note", "n\u202eote").encode(), r"t.tsv:1: column 5: 'n\\u202eote' has a control or hidden"),
         (HEADER.replace("AP", "ap").encode(), "t.tsv:1: there is no column 'AP'; "),
         (b"exp_name\tseed\tAP\nq\t0\t1\n", "t.tsv:1: there is no column 'train_seed' or 'eval_seed'; known: exp"),
         ((HEADER + ROW.replace("47.5", "4 7")).encode(), "t.tsv:2: AP: '4 7' is not a number; correct the cell"),

@@ -246,6 +246,14 @@ def test_markdown_escapes_foreign_text(capsys, table):
     ]  # fmt: skip
 
 
+def test_on_a_terminal_foreign_text_is_no_markup(capsys):
+    table = ("[bold]t[/bold]", ["setting", "mean"], [["[red]a[/red]", "1.00"], ["[/nothing]", "2.00"]])
+    present.print_rich([table], ["[link=x]note[/link]"])
+    out, _ = capsys.readouterr()
+    for text in ("[bold]t[/bold]", "[red]a[/red]", "[/nothing]", "[link=x]note[/link]"):
+        assert text in out
+
+
 def test_no_file(capsys):
     status, _, err = run(capsys)
     assert status == 2 and "no file is named" in err
