@@ -135,7 +135,7 @@ def check_reference(name: str, root: Path) -> Checked:
             checked.findings += compare_tsv(place, SCHEMAS[path.stem], expected[path.name], text)
         else:
             checked.findings += compare_text(place, expected[path.name], text)
-    if source.runs:
+    if source.runs is not None:
         checked.findings += _bound(source, base / "DIGESTS", relative)
     else:
         summary, comparisons = source.rows["summary"], source.rows["comparisons"]
@@ -147,7 +147,7 @@ def check_reference(name: str, root: Path) -> Checked:
 
 def _expected(source: Source) -> dict[str, str]:
     """The text of each file that follows from the rows."""
-    if source.runs:
+    if source.runs is not None:
         files = build_all(source.suite, source.runs, source.timing)
         del files["runs.tsv"]
         return files | {"runs.tsv": format_tsv(source.runs, "results", "runs.tsv")}
@@ -169,7 +169,7 @@ def _bound(source: Source, digests: Path, relative: str) -> Iterator[Finding]:
     path = f"{relative}/tables/runs.tsv"
     for experiment, seed in source.suite.eval_jobs:
         names = {row.exp_id for row in source.suite.rows_of(experiment)}
-        rows = [row for row in source.runs if row["exp_name"] in names and row["train_seed"] == seed]
+        rows = [row for row in source.runs or () if row["exp_name"] in names and row["train_seed"] == seed]
         place, file = f"experiment={experiment}, train_seed={seed}", f"eval/{experiment}/seed{seed}/results.tsv"
         digest = sha256_bytes(format_tsv(rows, "results", path).encode()) if rows else ""
         if digest != listed.get(file):

@@ -32,7 +32,7 @@ class Source:
     Attributes:
         base: the directory, relative to the root.
         told: what the rows are, with the digest, for the reader.
-        runs: the per-run rows; none where only tables are published.
+        runs: the per-run rows; None where only tables are published.
         findings: faults of the rows themselves.
     """
 
@@ -40,7 +40,7 @@ class Source:
     base: str
     told: str
     rows: Mapping[str, Sequence[Row]]
-    runs: Sequence[Row] = ()
+    runs: Sequence[Row] | None = None
     timing: Sequence[Row] = ()
     findings: list[Finding] = field(default_factory=list)
 
@@ -144,4 +144,4 @@ def _published(name: str, base: Path, root: Path) -> Source:
         raise EvidenceError(f"{relative}/tables/summary.tsv: {sorted(missing)[0]!r} is not in both table and suite")
     tables["main"] = build_main(suite, tables["summary"])
     told = ", ".join(f"{relative}/tables/{path.name} (sha256 {sha256_file(path)})" for path in paths.values())
-    return Source(suite, relative, f"{told}; {NO_RUNS}", tables, (), timing)
+    return Source(suite, relative, f"{told}; {NO_RUNS}", tables, None, timing)

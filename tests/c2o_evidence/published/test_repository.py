@@ -154,6 +154,14 @@ def test_an_edited_run_is_named_in_every_table_and_by_the_digests(copy: Path, ca
     assert "these rows are not eval/" in out
 
 
+def test_taking_the_runs_out_hides_nothing(copy: Path) -> None:
+    path = copy / "manifests/reference/step1_5seed/tables/runs.tsv"
+    path.write_text(path.read_text().split("\n")[0] + "\n")
+    found = check_reference("step1_5seed", copy).findings
+    wrong = {(finding.kind, finding.path.rsplit("/", 1)[1]) for finding in found}
+    assert {("row-edited", "summary.tsv"), ("row-edited", "comparisons.tsv"), ("stale", "runs.tsv")} <= wrong
+
+
 @pytest.mark.parametrize(
     ("table", "column", "delta"),
     [
