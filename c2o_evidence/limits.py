@@ -32,6 +32,10 @@ MAX_DATA_MANIFEST = 256 * MIB  # the 1.7 million files of Objects365 at 110 byte
 MAX_ANNOTATIONS = 512 * MIB  # COCO's train2017, with outlines, has 448 MiB; what is evaluated on is smaller
 MAX_JSON_VALUES = 40_000_000  # about 60 bytes of memory each; COCO's train2017 has 35 million
 
+# Results files of other origin, read a line at a time; a run takes 700 bytes of memory.
+MAX_FOREIGN_LINE = 1 * MIB  # a row of an archive has 400 bytes
+MAX_FOREIGN_RUNS = 1_000_000  # of all files together; the archive has about 2000
+
 # Configurations. PyYAML reads about 100 kB a second, and the schema's checks of lists are quadratic.
 MAX_YAML = 512 * KIB  # the largest resolved suite has 60 kB
 MAX_YAML_NODES = 100_000  # values after aliases are written out

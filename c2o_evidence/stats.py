@@ -179,7 +179,7 @@ def paired_t(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]],
         wins=sum(diff > 0 for diff in diffs),
         t=t,
         df=max(n - 1, 0),
-        p=_two_sided(t, n - 1),
+        p=p_of_t(t, n - 1),
     )
 
 
@@ -223,7 +223,7 @@ def welch_t(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], 
         df = error**2 / math.fsum(v * v / (len(side) - 1) for v, side in zip(shares, sides, strict=True))
         t, half = diff / math.sqrt(error), t_quantile(0.5 + level / 2, df) * math.sqrt(error)
     low, high = diff - half, diff + half
-    return WelchT(len(a), len(b), centres[0], centres[1], diff, low, high, t, df, _two_sided(t, df))
+    return WelchT(len(a), len(b), centres[0], centres[1], diff, low, high, t, df, p_of_t(t, df))
 
 
 def _need_values(what: str, *sides: Mapping[int, Sequence[float]]) -> None:
@@ -233,7 +233,12 @@ def _need_values(what: str, *sides: Mapping[int, Sequence[float]]) -> None:
                 raise EvidenceError(f"{what}: train seed {seed} has no value; evaluate it")
 
 
-def _two_sided(t: float, df: float) -> float:
+def p_of_t(t: float, df: float) -> float:
+    """The two-sided p of a t statistic; nan for nan.
+
+    >>> round(p_of_t(2.0, 2), 4)  # df 2: 1 - t / sqrt(t^2 + 2) = 1 - 2 / sqrt(6)
+    0.1835
+    """
     if math.isnan(t):
         return NAN
     from scipy.special import stdtr

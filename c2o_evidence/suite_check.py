@@ -13,6 +13,7 @@ from c2o_evidence.schemas import Fault, did_you_mean, key_text, schema_faults
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_arms import arm_faults, expand_arms
 from c2o_evidence.suite_reduced import SUFFIX, reduce_document
+from c2o_evidence.suite_selection import selection_faults
 from c2o_evidence.suite_spec import (
     AttentionSpec,
     Comparison,
@@ -240,7 +241,7 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                 _unknown_experiment(row["experiment"], experiments),
             )
         rows[row["exp_id"]] = row
-    _check_selection(document, rows, source)
+    source.refuse(selection_faults(document))
     for section, keys in (
         ("main_table", ("exp_id",)),
         ("comparisons", ("a", "b")),
@@ -293,26 +294,6 @@ def _check_tolerances(document: Mapping[str, Any], source: _Source) -> None:
                 )
 
 
-def _check_selection(document: Mapping[str, Any], rows: Mapping[str, Any], source: _Source) -> None:
-    """A row that was selected has the row without selection beside it, in every table that shows it."""
-    printed = {item["exp_id"] for item in document.get("main_table") or ()}
-    for index, row in enumerate(document.get("rows", ())):
-        if "selected" not in row:
-            continue
-        where: _Path = ("rows", index, "selected", "unselected")
-        other = row["selected"]["unselected"]
-        if other not in rows:
-            raise source.error(where, f"{other!r} is not a row; {did_you_mean(other, rows)}")
-        if other == row["exp_id"]:
-            raise source.error(where, f"{other!r} is the selected row itself; name the row without selection")
-        if "selected" in rows[other]:
-            raise source.error(where, f"{other!r} was selected too; name a row without selection")
-        if row["exp_id"] in printed and other not in printed:
-            raise source.error(
-                ["main_table"], f"{row['exp_id']!r} was selected, but its unselected row {other!r} is not there; add it"
-            )
-
-
 def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
     """What becomes a cell or a heading is one line of text, and no formula."""
     texts: list[tuple[list[str | int], Any]] = [(["title"], document.get("title"))]
@@ -323,6 +304,8 @@ def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
     ):
         for index, item in enumerate(document.get(section) or ()):
             texts += [([section, index, key], item.get(key)) for key in keys]
+            selected = item.get("selected", {}) if section == "rows" else {}
+            texts += [([section, index, "selected", key], selected.get(key)) for key in ("what", "chosen_on")]
     for where, text in texts:
         if isinstance(text, str) and (fault := text_fault(text)):
             raise source.error(where, f"{text[:100]!r} {fault}")

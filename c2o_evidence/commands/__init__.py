@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import adopt, checklist, doctor, model_card, run, show, sign, status, tables, verify
+from c2o_evidence.commands import adopt, checklist, doctor, model_card, run, show, sign, stats, status, tables, verify
 
 
 class Command(Protocol):
@@ -33,6 +33,7 @@ _MODULES: tuple[ModuleType, ...] = (
     show,
     status,
     tables,
+    stats,
     adopt,
     checklist,
     model_card,

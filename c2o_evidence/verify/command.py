@@ -38,7 +38,7 @@ def _bundles(path: Path | None, root: Path) -> list[Path]:
 
 
 @contextmanager
-def _progress(path: Path, level: str, *, show: bool) -> Iterator[Progress | None]:
+def progress_bars(path: Path, level: str, *, show: bool) -> Iterator[Progress | None]:
     """A bar over bytes, then one over runs, on a terminal; nothing elsewhere."""
     if not show or not path.is_dir():
         yield None
@@ -133,7 +133,7 @@ def verify_command(
     """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
     reports = []
     for bundle in _bundles(path, root):
-        with _progress(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
+        with progress_bars(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
             report = verify(
                 bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached, checkout=root, keep=keep
             )

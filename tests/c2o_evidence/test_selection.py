@@ -90,6 +90,7 @@ def test_several_rows_from_one_stand_below_it_in_their_order(selected):
         ("chosen_on: val", "by: val", r"rows\[2\].selected.by: unknown key"),
         ("sample_step: 1, label: Baseline", "sample_step: 1, " + SELECTED.replace("base_1", "warm_20"),
          r"rows\[2\].selected.unselected: 'base_1' was selected too; name a row without selection"),
+        ("what: learning rate per train seed", 'what: "=1+1"', r"rows\[2\].selected.what: '=1\+1' is a formula"),
         ("epochs: 12, exp_id: base_1", "epochs: 12, exp_id: warm_20",
          "main_table: 'student_1' was selected, but its unselected row 'base_1' is not there; add it"),
     ],
