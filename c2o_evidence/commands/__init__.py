@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import adopt, doctor, run, show, status, tables, verify
+from c2o_evidence.commands import adopt, doctor, gc, run, show, status, tables, verify
 
 
 class Command(Protocol):
@@ -33,6 +33,7 @@ _MODULES: tuple[ModuleType, ...] = (
     status,
     tables,
     adopt,
+    gc,
     doctor,
 )
 
