@@ -68,7 +68,7 @@ def _judge(job: SuiteJob, layout: Layout, verdicts: dict[str, Verdict]) -> Verdi
     made_again = [verdicts[place].job.title for place in job.parents if verdicts[place].state != "current"]
     if job.kind in ("figures", "bundle", "verify", "deliver"):
         state, reasons = check_frozen(job.kind, layout)
-        if state == "current" and made_again:
+        if state != "missing" and made_again:
             state = "stale"
     elif not any(layout.there(name) for name in job.outputs):
         return Verdict(job, "missing")

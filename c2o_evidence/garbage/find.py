@@ -15,7 +15,7 @@ from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.garbage import places
 from c2o_evidence.garbage.needs import Needs
-from c2o_evidence.garbage.places import File, files_below
+from c2o_evidence.garbage.places import File, files_below, lies_in_place
 from c2o_evidence.ledger import read_ledger
 from c2o_evidence.progress import process_alive
 from c2o_evidence.records import read_record
@@ -58,7 +58,7 @@ def find_garbage(root: Path, needs: Needs) -> Found:
         if (root / part).is_symlink():
             found.notes.append(f"{part} is a link: left alone")
     for finder in FINDERS:
-        found.items += finder(root, needs)
+        found.items += (item for item in finder(root, needs) if lies_in_place(root, item.path))
     going = {file.name for item in found.items for file in item.files}
     below = (name for name, _ in places.entries_below(root, "results"))
     found.unknown = [name for name in below if name not in going and not _known(name)]

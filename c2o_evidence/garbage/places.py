@@ -78,3 +78,8 @@ def entries_below(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result
             yield from entries_below(root, path)
         else:
             yield path, info
+
+
+def lies_in_place(root: Path, name: str) -> bool:
+    """Whether no directory on the way to `root/name` is a link."""
+    return (root / name).parent.resolve() == (root.resolve() / name).parent

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2o_evidence.garbage.find import Item
-from c2o_evidence.garbage.places import TIMESTAMP
+from c2o_evidence.garbage.places import TIMESTAMP, lies_in_place
 
 WHOLE = ("results/.state/replay/",)  # directories that are ours with all that lies in them
 BEGUN = (".bundle.building", ".freeze-")
@@ -35,8 +35,8 @@ def remove(root: Path, items: Iterable[Item]) -> Removed:
     """
     done = Removed()
     for item in items:
-        if (root / item.path).parent.resolve() != (root.resolve() / item.path).parent:
-            continue  # a link leads out of its place
+        if not lies_in_place(root, item.path):
+            continue  # a link has come into its way since it was found
         with _held(root, item.lock) as free:
             if not free:
                 done.held.append(item.path)
@@ -69,8 +69,8 @@ def _unlink(root: Path, name: str, done: Removed) -> None:
     path = root / name
     try:
         info = os.lstat(path)
-        if not stat.S_ISREG(info.st_mode) or path.parent.resolve() != (root.resolve() / name).parent:
-            return  # a link has come into its way since it was found
+        if not stat.S_ISREG(info.st_mode) or not lies_in_place(root, name):
+            return  # as above
         path.unlink()
     except FileNotFoundError:
         return
