@@ -22,6 +22,8 @@ Builds, checks and shows the results of C2O experiments.
   c2o verify deliverables/step1_5seed          check a frozen bundle; --level tables recomputes every number
   c2o show step1_5seed                         the summary table; step1_5seed:EXP_ID shows one row's evidence
   c2o status                                   what is done, running, missing
+  c2o adopt                                    after a clone or copy: what holds need not be made again
+  c2o gc --dry-run                             what nothing needs any more, and how much that is
   c2o doctor                                   is this machine ready, and what to do if it is not
 """
 
