@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_what_is_noted_is_what_snakemake_had_noted_when_it_made_the_files(adopte
     for name, note in noted.items():
         for key in ("rule", "params", "input", "input_checksums", "record_format_version", "incomplete"):
             assert note[key] == made[name][key], (name, key)
+        assert 0 <= note["endtime"] - note["starttime"] < 600
+    record = json.loads((adopted.path / TRAIN / "warmstart/seed0/record.json").read_text())
+    took = datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])
+    note = noted[f"{TRAIN}/warmstart/seed0/model.safetensors"]
+    assert note["endtime"] - note["starttime"] == pytest.approx(took.total_seconds())
 
 
 def test_the_jobs_of_a_suite_are_those_of_the_workflow(built_suites) -> None:
