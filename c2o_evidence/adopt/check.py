@@ -75,7 +75,7 @@ def _judge(job: SuiteJob, layout: Layout, verdicts: dict[str, Verdict]) -> Verdi
     elif job.kind == "data":
         state, reasons = check_data(layout)
     elif job.kind == "manifest":
-        reasons = [] if made_again else [*_of_index(layout)]
+        reasons = [*_absent(job, layout)] or ([] if made_again else [*_of_index(layout)])
         state = "stale" if reasons or made_again else "current"
     else:
         reasons = [*_absent(job, layout)] or _of_record(job, layout, parents_hold=not made_again)

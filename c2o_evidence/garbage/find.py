@@ -114,7 +114,7 @@ def _staged(root: Path, _: Needs) -> Iterator[Item]:
     for sums in sorted((root / "results").glob(f"*/bundle/{SUMS_NAME}")):
         name = sums.parts[-3]
         deliverable = root / "deliverables" / name
-        if name not in ledger or sums.parent.is_symlink() or deliverable.is_symlink():
+        if name not in ledger or not sums.is_file() or sums.parent.is_symlink() or deliverable.is_symlink():
             continue
         if not (deliverable / SUMS_NAME).is_file() or (deliverable / SUMS_NAME).read_bytes() != sums.read_bytes():
             continue
@@ -150,9 +150,9 @@ def _states(root: Path, needs: Needs) -> Iterator[Item]:
 def _alive(progress: Path) -> bool:
     try:
         pid = json.loads(progress.read_bytes()).get("pid", 0)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
-    return isinstance(pid, int) and process_alive(pid)
+    return isinstance(pid, int) and 0 < pid < 1 << 31 and process_alive(pid)
 
 
 def _finished(root: Path, place: str) -> bool:
@@ -183,7 +183,7 @@ def _entry_needed(folder: Path, needs: Needs) -> bool:
     try:
         model = json.loads((folder / ENTRY).read_bytes())["files"][FILES[0]]
         recipe = read_metadata(folder / FILES[0]).get("recipe_sha256")
-    except (EvidenceError, OSError, ValueError, KeyError, TypeError):
+    except (EvidenceError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return recipe is None or recipe in needs.recipes or model in needs.checkpoints
 

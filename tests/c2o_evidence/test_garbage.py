@@ -139,6 +139,8 @@ def states(tree: Tree) -> None:
     tree.training("toy/train/baseline/seed0")
     state(tree, "toy/baseline/seed0", goes=False, pid=os.getpid())
     state(tree, "toy/student/seed1", goes=False)  # half-way
+    tree.training("toy/train/warm/seed0")
+    state(tree, "toy/warm/seed0", goes=True, pid=1 << 70)
     state(tree, "toy/unused/seed0", goes=True)
     tree.stay("results/.state/toy/unused/seed0/mine.txt")
 
