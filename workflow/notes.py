@@ -1,11 +1,11 @@
 """Writes Snakemake's notes on files that it did not make itself in this directory, for `c2o adopt`.
 
 In, as JSON on stdin: `targets`, what the jobs are needed for; `current` and `stale`, outputs that stand for their job:
-checked against its record, and found to be something else. Out: for each current job the note that it would have left
-itself (rule, parameters, inputs), so that a later edit re-runs what depends on it. A stale job, and one that neither
-was checked nor has a note that fits, is marked as begun and not finished if anything of it lies there: without a note
-Snakemake takes that for current; so marked it makes it again, and until then nothing is deleted. Prints the counts as
-JSON.
+checked against its record (with the seconds that it took), and found to be something else. Out: for each current job
+the note that it would have left itself (rule, parameters, inputs), so that a later edit re-runs what depends on it. A
+stale job, and one that neither was checked nor has a note that fits, is marked as begun and not finished if anything of
+it lies there: without a note Snakemake takes that for current; so marked it makes it again, and until then nothing is
+deleted. Prints the counts as JSON.
 
 `snakemake --touch --forceall` would do for the first part if it did not touch the files, wait 0.1 s for each job, and
 note whatever else the targets need. There is no public way to the second part. So this reads the plan and calls the
@@ -43,23 +43,33 @@ def plan(api: SnakemakeApi, targets: list[str]) -> Any:
     return workflow
 
 
-def write_notes(workflow: Any, current: set[str], stale: set[str]) -> dict[str, int]:
+def write_notes(workflow: Any, current: dict[str, float], stale: set[str]) -> dict[str, int]:
     """First the marks, then the notes: killed in between, nothing that was not checked counts as made."""
     persistence = workflow.persistence
-    made = [job for job in workflow.dag.jobs if not current.isdisjoint(job.output)]
-    other = [job for job in workflow.dag.jobs if current.isdisjoint(job.output) and lies_there(job)]
+    made = [job for job in workflow.dag.jobs if not current.keys().isdisjoint(job.output)]
+    other = [job for job in workflow.dag.jobs if current.keys().isdisjoint(job.output) and lies_there(job)]
     begun = [job for job in other if not stale.isdisjoint(job.output) or needs_note(workflow, job)]
     for job in begun:
         persistence.started(job)
     to_note = [job for job in made if needs_note(workflow, job)]
     for job in to_note:
         workflow.async_run(persistence.finished(job))
+        note_duration(persistence, job, max(current.get(path, 0.0) for path in job.output))
     put_in_order(workflow, made)
     return {"noted": len(to_note), "noted_before": len(made) - len(to_note), "to_be_made_again": len(begun)}
 
 
 def lies_there(job: Any) -> bool:
     return any(os.path.lexists(path) for path in job.output)
+
+
+def note_duration(persistence: Any, job: Any, seconds: float) -> None:
+    """Snakemake has taken now for the begin and the file's time for the end; its report shows the difference."""
+    persistence.deactivate_cache()  # which remembers that there was no note
+    for path in job.output:
+        note = persistence.metadata(path)
+        note.starttime = note.endtime - seconds
+        persistence._write_record(str(path), note)
 
 
 def put_in_order(workflow: Any, made: list[Any]) -> None:
@@ -92,10 +102,9 @@ def main() -> None:
     asked = json.load(sys.stdin)
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         try:
-            counts = write_notes(plan(api, asked["targets"]), set(asked["current"]), set(asked["stale"]))
+            counts = write_notes(plan(api, asked["targets"]), asked["current"], set(asked["stale"]))
         except Exception as error:
-            api.print_exception(error)
-            sys.exit(1)
+            sys.exit(f"Error: {type(error).__name__}: {error}")  # Snakemake's own printing is off, as its log is
     print(json.dumps(counts))
 
 

@@ -68,14 +68,14 @@ def _judge(job: SuiteJob, layout: Layout, verdicts: dict[str, Verdict]) -> Verdi
     made_again = [verdicts[place].job.title for place in job.parents if verdicts[place].state != "current"]
     if job.kind in ("figures", "bundle", "verify", "deliver"):
         state, reasons = check_frozen(job.kind, layout)
-        if state == "current" and made_again:
+        if state != "missing" and made_again:
             state = "stale"
     elif not any(layout.there(name) for name in job.outputs):
         return Verdict(job, "missing")
     elif job.kind == "data":
         state, reasons = check_data(layout)
     elif job.kind == "manifest":
-        reasons = [] if made_again else [*_of_index(layout)]
+        reasons = [*_absent(job, layout)] or ([] if made_again else [*_of_index(layout)])
         state = "stale" if reasons or made_again else "current"
     else:
         reasons = [*_absent(job, layout)] or _of_record(job, layout, parents_hold=not made_again)

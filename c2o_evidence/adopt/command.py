@@ -41,13 +41,10 @@ class Outcome:
         return int(any(v.state == "stale" for suite in self.verdicts.values() for v in suite.values()))
 
     def to_json(self) -> str:
-        suites = [
-            {
-                "suite": name,
-                "jobs": [{"job": place, "state": v.state, "reasons": v.reasons} for place, v in jobs.items()],
-            }
-            for name, jobs in self.verdicts.items()
-        ]
+        suites = {
+            name: {place: {"state": v.state, "reasons": v.reasons} for place, v in verdicts.items()}
+            for name, verdicts in self.verdicts.items()
+        }
         document = {"dry_run": self.dry_run, "suites": suites, "bundle": self.bundle, "snakemake_notes": self.notes}
         return json.dumps({**document, "new_in_training_store": self.stored, "notes": self.said}, indent=2)
 

@@ -66,7 +66,7 @@ class Layout:
             if key in digests:
                 self.digests[name] = digests[key]
             else:
-                self.faults[name] = f"cannot be read: {errors[key]}"
+                self.faults[name] = f"cannot be read: {errors[key].strerror}"
 
     def there(self, name: str) -> bool:
         """Whether something lies there, whatever it is."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from c2o_evidence.adopt.check import Verdict
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.progress import recorded_seconds
 
 SCRIPT = Path("workflow", "notes.py")
 
@@ -24,12 +25,18 @@ def write_notes(root: Path, suites: Iterable[str], verdicts: Iterable[Verdict]) 
     found = list(verdicts)
     asked = {
         "targets": [f"deliverables/{name}" for name in suites],
-        "current": [verdict.job.note for verdict in found if verdict.state == "current"],
+        "current": {verdict.job.note: _seconds(root, verdict) for verdict in found if verdict.state == "current"},
         "stale": [verdict.job.note for verdict in found if verdict.state == "stale"],
     }
     done = _python(root, [str(SCRIPT)], json.dumps(asked))
     counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return counts
+
+
+def _seconds(root: Path, verdict: Verdict) -> float:
+    """How long a job took, by its record."""
+    record = verdict.job.record
+    return (recorded_seconds(root / record) or 0.0) if record is not None else 0.0
 
 
 def make_data(root: Path, manifest: str) -> None:

@@ -11,7 +11,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import adopt, checklist, doctor, model_card, run, show, sign, stats, status, tables, verify
+from c2o_evidence.commands import (
+    adopt,
+    checklist,
+    doctor,
+    gc,
+    model_card,
+    run,
+    show,
+    sign,
+    stats,
+    status,
+    tables,
+    verify,
+)
 
 
 class Command(Protocol):
@@ -35,6 +48,7 @@ _MODULES: tuple[ModuleType, ...] = (
     tables,
     stats,
     adopt,
+    gc,
     checklist,
     model_card,
     doctor,

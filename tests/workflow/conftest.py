@@ -108,10 +108,15 @@ class Checkout:
         (path / "configs" / "suites" / "tiny.yaml").write_text(SUITE)
         return cls(path)
 
-    def copy(self, path: Path) -> "Checkout":
-        """Everything, results and Snakemake's metadata too, in another place."""
-        shutil.copytree(self.path, path, symlinks=True)
+    def copy(self, path: Path, *without: str) -> "Checkout":
+        """Everything, results and Snakemake's metadata too, in another place; but not what is called `without`."""
+        shutil.copytree(self.path, path, symlinks=True, ignore=shutil.ignore_patterns(*without))
         return Checkout(path)
+
+    def c2o(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line of the checkout's own c2o_evidence."""
+        command = [sys.executable, "-m", "c2o_evidence.cli", *arguments]
+        return subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=400)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", *arguments]
@@ -198,3 +203,12 @@ def built(stub_build: Checkout, tmp_path: Path) -> Checkout:
 def fresh(tmp_path: Path) -> Checkout:
     """A checkout with stubs where nothing is built."""
     return Checkout.create(tmp_path / "checkout", stubs=True)
+
+
+@pytest.fixture(scope="session")
+def built_suites(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Three reduced suites built by the real scripts, the last one in a run of its own. Do not change it: `copy` it."""
+    checkout = Checkout.create(tmp_path_factory.mktemp("suites") / "checkout", stubs=False)
+    checkout.build("deliverables/guidance_sweep_reduced", "deliverables/attention_bench_reduced")
+    checkout.build("deliverables/ablation_label_reduced")
+    return checkout

@@ -40,6 +40,11 @@ def saved_states(checkout) -> set[Path]:
     return set((checkout.path / "results/.state/tiny").glob("*/*/state*.safetensors"))
 
 
+def job_of(state: Path) -> str:
+    """EXPERIMENT/seedS of a saved state."""
+    return state.parent.relative_to(state.parents[2]).as_posix()
+
+
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
@@ -105,7 +110,10 @@ def test_two_clean_builds_give_the_same_bytes(clean, make) -> None:
 
 
 def test_a_build_killed_again_and_again_gives_the_same_bytes(clean, make) -> None:
-    """SIGKILL of the whole process group: at random moments, and twice after a training has saved its state."""
+    """SIGKILL of the whole process group: at random moments, and twice after a training has saved its state.
+
+    After each one `c2o gc` clears up, and takes nothing that a training resumes from.
+    """
     checkout, chance = make("killed"), random.Random(20)
     to_resume: set[str] = set()
     for after_a_state in (False, True, False, True, False):
@@ -119,8 +127,10 @@ def test_a_build_killed_again_and_again_gives_the_same_bytes(clean, make) -> Non
         if process.poll() is None:
             checkout.kill(process)
         results = checkout.path / "results/tiny/train"
-        jobs = {path.parent.relative_to(path.parents[2]).as_posix() for path in saved_states(checkout)}
-        to_resume |= {job for job in jobs if not (results / job / "record.json").exists()}
+        begun = {state for state in saved_states(checkout) if not (results / job_of(state) / "record.json").exists()}
+        to_resume |= {job_of(state) for state in begun}
+        swept = evidence(checkout, "gc")
+        assert swept.returncode == 0 and begun <= saved_states(checkout), swept.stdout + swept.stderr
     assert to_resume, "no training was killed while it had something to resume from"
     checkout.build()
     assert differences(same_bytes(clean), same_bytes(checkout)) == []

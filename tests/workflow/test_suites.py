@@ -14,7 +14,7 @@ from c2o_model.training.run import train
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs/suites").glob("*.yaml"))
 WITH_CHAIN = [name for name in NAMES if load_suite(name, ROOT).dataset == "configs/data/digits.yaml"]
-FIRST, SECOND = "guidance_sweep_reduced", "ablation_label_reduced"
+FIRST, SECOND = "guidance_sweep_reduced", "ablation_label_reduced"  # of the fixture built_suites
 
 
 def recipes(suite: Suite) -> dict[str, str]:
@@ -99,15 +99,6 @@ def test_all_suites_can_be_planned_at_once(fresh) -> None:
             for experiment, _ in suite.eval_jobs if rule == "evaluate" else suite.train_jobs:
                 jobs += rule == "evaluate" or (experiment in taught) == (rule == "distill")
         assert found == jobs, rule
-
-
-@pytest.fixture(scope="module")
-def built_suites(checkouts, tmp_path_factory):
-    """A checkout with the real scripts where three reduced suites are built, the second one in a run of its own."""
-    checkout = checkouts.create(tmp_path_factory.mktemp("suites") / "checkout", stubs=False)
-    checkout.build(f"deliverables/{FIRST}", "deliverables/attention_bench_reduced")
-    checkout.second_output = checkout.build(f"deliverables/{SECOND}")
-    return checkout
 
 
 @pytest.mark.e2e
