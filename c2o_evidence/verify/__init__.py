@@ -11,6 +11,7 @@ from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.verify.files import FilesResult, check_files
 from c2o_evidence.verify.findings import LEVELS, Finding, Report
+from c2o_evidence.verify.steady import steady
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
 
@@ -23,6 +24,7 @@ NOT_BUILT = {
 }
 
 
+@steady
 def verify(
     path: Path | str,
     level: str = "files",
