@@ -19,7 +19,7 @@ from pathlib import Path
 
 from c2o_evidence.atomic import atomic_path, atomic_write, sync
 from c2o_evidence.digests import check_sidecar, json_digest, sha256_file
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, LockError
 from c2o_evidence.swap import put_in_place, recover, staging
 
 ENTRY = "entry.json"
@@ -65,9 +65,17 @@ class TrainedStore:
         """Hold the entry: another job with the same training waits here, and finds it done afterwards.
 
         The kernel frees the claim when its holder dies, whatever killed it.
+
+        Raises:
+            LockError: the lock file cannot be made.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f"{key}.lock").open("ab") as stream:
+        lock = self.root / f"{key}.lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("ab")
+        except OSError as error:
+            raise LockError(f"{lock}: cannot be made: {error.strerror}; nothing was changed") from error
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
