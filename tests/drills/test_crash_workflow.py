@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("C2O_DRILL_SEED", "20"))
-SOLVER = "SOLVER.IMS_PER_BATCH: 2, SOLVER.CHECKPOINT_PERIOD: 16"
+SOLVER = "SOLVER.IMS_PER_BATCH: 2, SOLVER.CHECKPOINT_PERIOD: 20"
 SUITE = f"""\
 name: drill
 title: A suite to be killed
@@ -30,8 +30,8 @@ dataset: configs/data/digits_mini.yaml
 train_seeds: [0, 1]
 eval_seeds: [0, 1]
 experiments:
-  backbone: {{model: configs/models/digits/backbone.yaml, shared: true, opts: {{SOLVER.MAX_ITER: 40, {SOLVER}}}}}
-  baseline: {{model: configs/models/digits/baseline.yaml, init: backbone, opts: {{SOLVER.MAX_ITER: 40, {SOLVER}}}}}
+  backbone: {{model: configs/models/digits/backbone.yaml, shared: true, opts: {{SOLVER.MAX_ITER: 44, {SOLVER}}}}}
+  baseline: {{model: configs/models/digits/baseline.yaml, init: backbone, opts: {{SOLVER.MAX_ITER: 44, {SOLVER}}}}}
   student:
     model: configs/models/digits/distill_20to1.yaml
     init: baseline
@@ -92,12 +92,10 @@ class Jobs:
         return found
 
     @staticmethod
-    def works(pid: int, rule: str, log: str) -> bool:
-        """Whether a job shows a sign of work: training prints its iterations, evaluation has loaded all it needs."""
+    def works(pid: int, rule: str) -> bool:
+        """Whether a job is at work: training and evaluation first load torch, torchvision last of it."""
         try:
-            if rule == "train":
-                return "iteration" in Path(log).read_text()
-            return rule != "evaluate" or "detectron2/_C." in Path(f"/proc/{pid}/maps").read_text()
+            return rule not in ("train", "evaluate") or "/torchvision/_C" in Path(f"/proc/{pid}/maps").read_text()
         except OSError:
             return False
 
@@ -115,7 +113,7 @@ class Observer:
         process, began = self.checkout.start("deliverables/drill"), {}
         while process.poll() is None:
             for pid, (rule, log) in self.jobs.now(process.pid).items():
-                if log not in began and self.jobs.works(pid, rule, log):
+                if log not in began and self.jobs.works(pid, rule):
                     began[log] = time.monotonic()
                 if log in began:
                     self.lengths[Path(log).relative_to(self.checkout.path).as_posix()] = time.monotonic() - began[log]
@@ -135,6 +133,7 @@ class Killer:
         self.counts: Counter[str] = Counter()  # by rule
         self.ways: Counter[str] = Counter()
         self.due: dict[int, float] = {}
+        self.to_resume = 0  # trainings killed when they had a saved state, so that the next one resumes from it
 
     def run(self) -> None:
         for _ in range(60):
@@ -153,7 +152,7 @@ class Killer:
         working = {}
         for pid, (rule, log) in self.jobs.now(process.pid).items():
             name = Path(log).relative_to(self.checkout.path).as_posix()
-            if self.jobs.works(pid, rule, log):
+            if self.jobs.works(pid, rule):
                 working[pid] = (rule, name)
                 if pid not in self.due and self.suffered[name] < KILLS.get(rule, 0):
                     self.due[pid] = time.monotonic() + self.chance.uniform(0, self.lengths.get(name, 0.5))
@@ -177,11 +176,18 @@ class Killer:
         for rule, name in hit.values():
             self.counts[rule] += 1
             self.suffered[name] += 1
+            self.to_resume += rule == "train" and self._has_saved(name)
         self.ways[way] += 1
         del self.due[pid]
         if way != "job":
             process.wait()
             self._wait_for_death(hit)
+
+    def _has_saved(self, log: str) -> bool:
+        """Whether the training of a log (logs/drill/train/EXPERIMENT/seedS.log) has saved its state."""
+        experiment, seed = Path(log).parts[-2:]
+        state = self.checkout.path / "results/.state/drill" / experiment / seed.removesuffix(".log")
+        return any(state.glob("state*.safetensors"))
 
     @staticmethod
     def _wait_for_death(pids) -> None:
@@ -215,17 +221,18 @@ def test_a_build_killed_in_every_job_gives_the_bytes_of_an_undisturbed_one(
     killer.run()
     with capsys.disabled():
         counted = ", ".join(f"{rule} {count}" for rule, count in sorted(killer.counts.items()))
-        print(f"\nkills: {counted}; by {dict(killer.ways)} (seed {SEED})", end="")
+        print(f"\nkills: {counted}; by {dict(killer.ways)}; to resume {killer.to_resume} (seed {SEED})", end="")
     for rule, count in killer.counts.items():
         record_property(f"kills {rule}", count)
     assert {rule: n for rule, n in AT_LEAST.items() if killer.counts[rule] < n} == {}, f"seed {SEED}: {killer.counts}"
+    assert killer.to_resume > 0, f"seed {SEED}: no training was killed while it had something to resume from"
     expected, found = results(observer.checkout), results(killer.checkout)
     assert sum(path.startswith("results/") and path.endswith(".safetensors") for path in expected) == 5 + 4 + 9
     assert sorted(p for p in expected.keys() | found if expected.get(p) != found.get(p)) == [], f"seed {SEED}"
     assert killer.checkout.planned("deliverables/drill") == []
     left = [p.relative_to(killer.checkout.path).as_posix() for p in killer.checkout.path.rglob(".*.tmp")]
     left += [p.name for p in (killer.checkout.path / "deliverables").glob(".*.new-*")]
-    assert len(left) <= 2, f"seed {SEED}: left behind: {left}"
+    assert left == [], f"seed {SEED}: left behind: {left}"
     command = [sys.executable, "-m", "c2o_evidence.cli", "verify", "deliverables/drill", "--level", "tables"]
     checked = subprocess.run(
         command, cwd=killer.checkout.path, env=killer.checkout.environment, capture_output=True, text=True
