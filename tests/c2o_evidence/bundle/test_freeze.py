@@ -157,3 +157,29 @@ def test_without_atomic_exchange(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     freeze(bundle, target, allow_refreeze=True)
     assert verify(target).ok
     assert [path.name for path in target.parent.iterdir()] == ["toy"]
+
+
+def test_a_ledger_that_cannot_be_taken_back_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one case in which more than the deliverable is at stake: both the exchange and the way back fail."""
+    bundle, target, ledger = paths(root)
+    freeze(bundle, target)
+    change(bundle)
+    real, writes = freeze_module.atomic_write, 0
+
+    def once(path: Path, text: str) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > 1:
+            raise EvidenceError(f"{path}: could not be written: No space left on device")
+        real(path, text)
+
+    def fail(staged: Path, place: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(freeze_module, "atomic_write", once)
+    monkeypatch.setattr(freeze_module, "put_in_place", fail)
+    with pytest.raises(EvidenceError, match="the old deliverable is whole, but deliverables.tsv names the new one"):
+        freeze(bundle, target, allow_refreeze=True)
+    monkeypatch.undo()
+    assert verify(target).kinds() == {"stale": 1}
+    assert freeze(bundle, target).revision == 2 and verify(target).ok
