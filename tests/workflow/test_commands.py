@@ -43,7 +43,7 @@ def test_the_deliverable_needs_no_further_flag(fresh) -> None:
     profile = yaml.safe_load((fresh.path / "profiles/default/profile.yaml").read_text())
     assert profile["rerun-triggers"] == ["params", "input"]
     output = fresh.build()
-    assert "Using workflow specific profile profiles/default" in output and "22 of 22 steps" in output
+    assert "Using workflow specific profile profiles/default" in output and "23 of 23 steps" in output
     assert (fresh.path / "deliverables/tiny/content").is_file()
 
 

@@ -136,7 +136,9 @@ def note_of_freeze(wildcards):
     """The note that the deliverable was frozen just now; one that has outlived the deliverable is no use."""
     note = Path("results", wildcards.suite, "frozen")
     if note.exists() and not Path("deliverables", wildcards.suite).exists():
-        stop(f"{note}: a run was killed, and what it froze is gone; delete this file and type the command again")
+        stop(
+            f"{note}: a run was killed, and what it froze is gone; delete this file and type the command again"
+        )
     return str(note)
 
 
