@@ -1,7 +1,7 @@
 """The real workflow, killed (SIGKILL) at random moments of its jobs, ends with the bytes of one undisturbed.
 
-Every job has a number of kills to suffer. The moment is drawn from the job's length, counted from its first sign of
-work (the import of torch before it is no work). A kill hits the job alone (Snakemake starts it again), Snakemake alone
+Every job has a number of kills to suffer. The moment is drawn from the job's length, in processor time (a loaded
+machine does not move it), counted from its first sign of work: the import of torch before it is no work. A kill hits the job alone (Snakemake starts it again), Snakemake alone
 (its jobs die with it), or the whole process group, as when a machine goes down.
 """
 
@@ -46,8 +46,9 @@ main_table:
 comparisons:
   - {{a: student_1, b: baseline_1}}
 """
-# Kills that a job of a rule has to suffer. Trainings: 5 jobs, evaluations: 4, of the others there is one.
-KILLS = {"train": 3, "evaluate": 2, "tables": 1, "manifest": 2, "bundle": 2, "verify": 1, "freeze": 2}
+# Kills that a job of a rule has to suffer at most. Trainings: 5 jobs, evaluations: 4, of the others there is one.
+KILLS = {"train": 4, "evaluate": 3, "tables": 1, "manifest": 2, "bundle": 2, "verify": 1, "freeze": 2}
+ENOUGH = {"train": 14, "evaluate": 7}  # of all jobs of a rule
 AT_LEAST = {"train": 12, "evaluate": 6, "manifest": 1, "bundle": 1, "freeze": 1}
 # Hold times, or digests of what holds times.
 TIMES = re.compile(
@@ -101,6 +102,15 @@ class Jobs:
         except OSError:
             return False
 
+    @staticmethod
+    def spent(pid: int) -> float:
+        """Processor time of a job so far, in seconds; infinite if it is no more."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return float("inf")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 class Observer:
     """Runs Snakemake and sees its jobs come, work and go."""
@@ -108,7 +118,7 @@ class Observer:
     def __init__(self, checkout) -> None:
         self.checkout = checkout
         self.jobs = Jobs(checkout)
-        self.lengths: dict[str, float] = {}  # of a job, from its first sign of work, by log
+        self.lengths: dict[str, float] = {}  # processor time of a job from its first sign of work on, by log
 
     def run(self) -> None:
         """Undisturbed; how long each job worked."""
@@ -116,9 +126,9 @@ class Observer:
         while process.poll() is None:
             for pid, (rule, log) in self.jobs.now(process.pid).items():
                 if log not in began and self.jobs.works(pid, rule):
-                    began[log] = time.monotonic()
-                if log in began:
-                    self.lengths[Path(log).relative_to(self.checkout.path).as_posix()] = time.monotonic() - began[log]
+                    began[log] = self.jobs.spent(pid)
+                if log in began and (now := self.jobs.spent(pid)) < float("inf"):
+                    self.lengths[Path(log).relative_to(self.checkout.path).as_posix()] = now - began[log]
             time.sleep(POLL_S)
         assert process.returncode == 0, (self.checkout.path / "output.txt").read_text()
 
@@ -156,10 +166,13 @@ class Killer:
             name = Path(log).relative_to(self.checkout.path).as_posix()
             if self.jobs.works(pid, rule):
                 working[pid] = (rule, name)
-                if pid not in self.due and self.suffered[name] < KILLS.get(rule, 0):
-                    self.due[pid] = time.monotonic() + self.chance.uniform(0, self.lengths.get(name, 0.5))
+                enough = self.counts[rule] >= ENOUGH.get(rule, 99) or self.suffered[name] >= KILLS.get(rule, 0)
+                if pid not in self.due and not enough:
+                    # A training that resumes has less to do.
+                    most = self.lengths.get(name, 0.3) * (0.4 if rule == "train" and self.suffered[name] else 0.8)
+                    self.due[pid] = self.jobs.spent(pid) + self.chance.uniform(0, most)
         for pid in working:
-            if self.due.get(pid, float("inf")) <= time.monotonic():
+            if self.due.get(pid, float("inf")) <= self.jobs.spent(pid) < float("inf"):
                 self._kill(process, pid, working)
                 return
 
