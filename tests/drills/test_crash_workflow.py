@@ -1,8 +1,9 @@
 """The real workflow, killed (SIGKILL) at random moments of its jobs, ends with the bytes of one undisturbed.
 
 Every job has a number of kills to suffer. The moment is drawn from the job's length, in processor time (a loaded
-machine does not move it), counted from its first sign of work: the import of torch before it is no work. A kill hits the job alone (Snakemake starts it again), Snakemake alone
-(its jobs die with it), or the whole process group, as when a machine goes down.
+machine does not move it), counted from its first sign of work: the import of torch before it is no work. A kill hits
+the job alone (Snakemake starts it again), Snakemake alone (its jobs die with it), or the whole process group, as when
+a machine goes down.
 """
 
 import importlib.util
@@ -108,6 +109,8 @@ class Jobs:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
+            return float("inf")
+        if fields[0] == "Z":
             return float("inf")
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
