@@ -172,10 +172,12 @@ def child(operation: Operation, place: Path, trap: Trap) -> tuple[int, str, list
 
 
 def tree(place: Path) -> dict[str, bytes]:
-    """Everything below a directory; of lock files only that they are there."""
+    """Everything below a directory but the cache of digests, which holds times; of lock files that they are there."""
     found = {}
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
+        if name.startswith("results/.state"):
+            continue
         found[name] = path.read_bytes() if path.is_file() and not name.endswith(".lock") else b""
     return found
 
