@@ -14,6 +14,7 @@ MUST_PASS = (
     "tests.c2o_model",
     "tests.c2o_evidence",
     "tests.workflow",
+    "tests.drills",
     "tests.test_environment",
     "tests.test_commands",
 )

@@ -8,20 +8,24 @@ paths in tables hold in both.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.figures import figure_names
+from c2o_evidence.lock import locked
 from c2o_evidence.suite import Suite
 from c2o_evidence.sums import SUMS_NAME, format_sums
+from c2o_evidence.swap import put_in_place, recover, staging
 from c2o_evidence.verify.files import hash_files, walk
 
 TRAIN_FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv", "record.json")
 EVAL_FILES = ("results.tsv", "detections.safetensors", "record.json")
+LOCK_SECONDS = 600.0
 TABLE_FILES = ("runs.tsv", "comparisons.tsv", "record.json") + tuple(
     f"{name}.{suffix}" for name in ("summary", "main") for suffix in ("tsv", "md", "tex")
 )
@@ -75,30 +79,41 @@ def stage_bundle(results_dir: Path, bundle_dir: Path, suite: Suite, *, data_dir:
 
     Args:
         results_dir: `results/SUITE`.
-        bundle_dir: where to build; replaced if it exists, never left half built.
+        bundle_dir: where to build; replaced in one step if it exists, never left half built.
         data_dir: `data/NAME`, for the data manifest and the annotations that AP is recomputed from; None
             for a suite without rows.
         lock: the environment lock file.
 
     Raises:
-        EvidenceError: a result is missing; all missing ones are named.
+        EvidenceError: a result is missing (all missing ones are named), or the device cannot take the bundle.
     """
     sources = dict(_sources(suite, results_dir, data_dir, lock))
     missing = [str(source) for source in sources.values() if not source.is_file() or source.is_symlink()]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise EvidenceError(f"{', '.join(missing[:5])}{more}: missing or not a plain file; run `c2o run {suite.name}`")
-    building = bundle_dir.with_name(f".{bundle_dir.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
+    try:
+        with locked(bundle_dir, LOCK_SECONDS):
+            recover(bundle_dir)
+            try:
+                building = staging(bundle_dir)
+                root_digest = _build(building, sources, suite)
+                put_in_place(building, bundle_dir)
+            finally:
+                recover(bundle_dir)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise EvidenceError(f"{bundle_dir}: could not be staged: {reason}; what was there is unchanged") from error
+    return root_digest
+
+
+def _build(building: Path, sources: Mapping[str, Path], suite: Suite) -> str:
     for path, source in sources.items():
         target = building / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     _write_own(building, suite)
-    root_digest = write_sha256sums(building)
-    shutil.rmtree(bundle_dir, ignore_errors=True)
-    building.rename(bundle_dir)
-    return root_digest
+    return write_sha256sums(building)
 
 
 def _write_own(bundle: Path, suite: Suite) -> None:

@@ -1,17 +1,14 @@
 """Freezing: a verified bundle becomes `deliverables/NAME`, read-only, its root digest in the ledger.
 
 A transaction: killed or out of disk at any moment, `deliverables/NAME` is the whole old deliverable or the
-whole new one. The ledger is written first, then the directories change places in one step; a run that died
-between the two is completed by freezing again, and until then `c2o verify` says that the deliverable is not
-the one in the ledger.
+whole new one. The ledger is written first, then the directories change places in one step (swap.py); a run that
+died between the two is completed by freezing again, and until then `c2o verify` says that the deliverable is not
+the one in the ledger. Freezes of one ledger run one after the other.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -24,10 +21,10 @@ from c2o_evidence.lock import locked
 from c2o_evidence.paths import resolve_inside
 from c2o_evidence.plain_file import open_plain, read_plain
 from c2o_evidence.sums import SUMS_NAME, parse_sums
+from c2o_evidence.swap import put_in_place, recover, staging
+from c2o_evidence.tsv import Row
 from c2o_evidence.verify.files import check_files
 
-RENAME_EXCHANGE = 2  # linux/fs.h
-AT_FDCWD = -100
 SHOWN = 12  # differing files that a message lists
 LOCK_SECONDS = 600.0
 
@@ -115,46 +112,6 @@ def _copy_synced(source: Path, target: Path) -> None:
         os.fchmod(writer.fileno(), 0o444)
 
 
-def _exchange(first: Path, second: Path) -> bool:
-    """Lets two directories change places in one step; False where the system or the file system cannot."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    result = renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE)
-    if result == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        return False
-    raise OSError(code, os.strerror(code), str(second))
-
-
-def _put_in_place(staged: Path, target: Path) -> None:
-    """Makes `staged` the new `target`; what was there is left beside it, for `_recover` to remove."""
-    if not os.path.lexists(target):
-        staged.rename(target)
-    elif not _exchange(staged, target):
-        old = staged.with_name(staged.name + ".old")  # put back by _recover if we die before the next rename
-        target.rename(old)
-        try:
-            staged.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-
-
-def _recover(target: Path) -> None:
-    """Clears what killed freezes left behind; an old deliverable that was moved aside goes back to its
-    place.
-    """
-    for left in sorted(target.parent.glob(f".{target.name}.freeze-*"), reverse=True):
-        if left.name.endswith(".old") and not target.exists():
-            left.rename(target)
-        elif left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path | None = None, allow_refreeze: bool = False) -> Frozen:
     """Freezes the bundle at `bundle_dir` as `deliverable_dir` and returns its entry in the ledger.
 
@@ -166,35 +123,65 @@ def freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path | None = None, 
         EvidenceError: the bundle does not verify, or there is no space; the old deliverable is as it was.
     """
     ledger = default_ledger(deliverable_dir) if ledger is None else ledger
-    name = deliverable_dir.name
-    deliverable_dir.parent.mkdir(parents=True, exist_ok=True)
-    with locked(ledger, LOCK_SECONDS):
-        _recover(deliverable_dir)
-        root_digest = check_refreeze(
-            bundle_dir, name, ledger, deliverable_dir=deliverable_dir, allow_refreeze=allow_refreeze
-        )
-        staged = deliverable_dir.with_name(f".{name}.freeze-{secrets.token_hex(4)}")
-        try:
-            n_files, n_bytes = _copy_verified(bundle_dir, staged, root_digest)
-            before = read_rows(ledger)
-            rows = with_freeze(before, name, root_digest, n_files, n_bytes, supersede=allow_refreeze)
-            atomic_write(ledger, ledger_text(rows))
+    try:
+        deliverable_dir.parent.mkdir(parents=True, exist_ok=True)
+        with locked(ledger, LOCK_SECONDS):
+            recover(deliverable_dir)
             try:
-                _put_in_place(staged, deliverable_dir)
-            except BaseException:
-                atomic_write(ledger, ledger_text(before))
-                raise
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise EvidenceError(
-                f"{deliverable_dir}: could not be frozen: {reason}; what was there is unchanged"
-            ) from error
-        finally:
-            _recover(deliverable_dir)
+                return _freeze(bundle_dir, deliverable_dir, ledger, allow_refreeze)
+            finally:
+                recover(deliverable_dir)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise EvidenceError(f"{deliverable_dir}: could not be frozen: {reason}; what was there is unchanged") from error
+
+
+def _freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path, allow_refreeze: bool) -> Frozen:
+    name = deliverable_dir.name
+    root_digest = check_refreeze(
+        bundle_dir, name, ledger, deliverable_dir=deliverable_dir, allow_refreeze=allow_refreeze
+    )
+    staged = staging(deliverable_dir)
+    n_files, n_bytes = _copy_verified(bundle_dir, staged, root_digest)
+    before = read_rows(ledger)
+    rows = with_freeze(before, name, root_digest, n_files, n_bytes, supersede=allow_refreeze)
+    try:
+        if rows != before:
+            atomic_write(ledger, ledger_text(rows))
+        put_in_place(staged, deliverable_dir)
+    except BaseException as error:
+        if not _is_there(deliverable_dir, root_digest):
+            _take_back(ledger, before, deliverable_dir, error)
+        raise
+    try:
         sync(deliverable_dir.parent)
-        frozen = current(rows, name, ledger)
-        assert frozen is not None  # with_freeze has just put it there
-        return frozen
+    except OSError as error:
+        raise EvidenceError(
+            f"{deliverable_dir}: is frozen, but may be lost if the machine stops now: {error.strerror}; freeze again"
+        ) from error
+    frozen = current(rows, name, ledger)
+    assert frozen is not None  # with_freeze has just put it there
+    return frozen
+
+
+def _is_there(deliverable_dir: Path, root_digest: str) -> bool:
+    """Whether the directories have changed places: an interrupt may come just after that."""
+    try:
+        return _sums(deliverable_dir)[1] == root_digest
+    except EvidenceError:
+        return False
+
+
+def _take_back(ledger: Path, before: list[Row], deliverable_dir: Path, cause: BaseException) -> None:
+    """Undo the freeze in the ledger."""
+    try:
+        if read_rows(ledger) != before:
+            atomic_write(ledger, ledger_text(before))
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"{deliverable_dir}: could not be frozen: {cause}; the old deliverable is whole, but {ledger.name} names "
+            f"the new one already and could not be taken back ({error}); put that right and freeze again"
+        ) from cause
 
 
 def _copy_verified(bundle_dir: Path, staged: Path, root_digest: str) -> tuple[int, int]:

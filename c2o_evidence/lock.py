@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from c2o_evidence.errors import LockError
@@ -21,26 +21,53 @@ def locked(path: Path | str, timeout: float = 30.0) -> Iterator[None]:
         timeout: seconds to wait for another holder.
 
     Raises:
-        LockError: another process still holds it after `timeout`; the message names the process.
+        LockError: another process still holds it after `timeout`; the message names the process. Or the lock file
+            cannot be made.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        _acquire(descriptor, target, timeout)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(_lock_file(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise LockError(f"{_lock_file(target)}: cannot be made: {error.strerror}; nothing was changed") from error
+    try:
+        _acquire(descriptor, target, timeout, fcntl.LOCK_EX)
+        with suppress(OSError):  # only for the message of those who wait
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield
-        os.ftruncate(descriptor, 0)
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, target: Path, timeout: float) -> None:
+def wait_until_free(path: Path | str, timeout: float = 30.0) -> None:
+    """Return when nobody holds the lock of `path`, at once if nobody ever has. Nothing is written.
+
+    Raises:
+        LockError: another process still holds it after `timeout`.
+    """
+    target = Path(path)
+    try:
+        descriptor = os.open(_lock_file(target), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no lock file, or not ours to read
+    try:
+        _acquire(descriptor, target, timeout, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_file(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def _acquire(descriptor: int, target: Path, timeout: float, kind: int) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:

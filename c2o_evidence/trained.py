@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.atomic import atomic_write, sync
+from c2o_evidence.atomic import atomic_path, atomic_write, sync
 from c2o_evidence.digests import check_sidecar, json_digest, sha256_file
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, LockError
 from c2o_evidence.json_file import parse_json
 from c2o_evidence.limits import MAX_STATE
 from c2o_evidence.plain_file import read_plain
+from c2o_evidence.swap import put_in_place, recover, staging
 
 ENTRY = "entry.json"
 FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv")
@@ -69,9 +69,17 @@ class TrainedStore:
         """Hold the entry: another job with the same training waits here, and finds it done afterwards.
 
         The kernel frees the claim when its holder dies, whatever killed it.
+
+        Raises:
+            LockError: the lock file cannot be made.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f"{key}.lock").open("ab") as stream:
+        lock = self.root / f"{key}.lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("ab")
+        except OSError as error:
+            raise LockError(f"{lock}: cannot be made: {error.strerror}; nothing was changed") from error
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -102,15 +110,8 @@ class TrainedStore:
         new.
         """
         for name in FILES:
-            target = files[name]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-            try:
+            with atomic_path(files[name]) as temporary:
                 shutil.copyfile(trained.path / name, temporary)
-                sync(temporary)
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
 
     def keep(
         self,
@@ -124,12 +125,35 @@ class TrainedStore:
 
         Raises:
             DigestError: a file is missing, or the checkpoint is not what its sidecar says.
+            EvidenceError: the device cannot take the entry.
         """
         check_sidecar(files[FILES[0]])
-        for left in self.root.glob(f".{key}.*"):  # what a killed process had begun
-            shutil.rmtree(left, ignore_errors=True)
-        building = self.root / f".{key}.{secrets.token_hex(4)}"
-        building.mkdir(parents=True)
+        target = self.root / key
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            recover(target)
+            try:
+                self._build(building := staging(target), files, origin, nondeterminism, attention)
+                put_in_place(building, target)  # a damaged entry goes
+            finally:
+                recover(target)
+            sync(self.root)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise EvidenceError(
+                f"{target}: could not be written: {reason}; the training's own files are whole: type the command again"
+            ) from error
+        return Trained(target, dict(origin), nondeterminism, attention)
+
+    @staticmethod
+    def _build(
+        building: Path,
+        files: Mapping[str, Path],
+        origin: Mapping[str, str],
+        nondeterminism: tuple[str, ...],
+        attention: tuple[str, ...],
+    ) -> None:
+        building.mkdir()
         for name in FILES:
             shutil.copyfile(files[name], building / name)
             sync(building / name)
@@ -141,13 +165,6 @@ class TrainedStore:
             "attention": list(attention),
         }
         atomic_write(building / ENTRY, json.dumps(document, indent=2, sort_keys=True) + "\n")
-        target = self.root / key
-        if target.exists():
-            os.replace(target, self.root / f".{key}.damaged")
-        os.replace(building, target)
-        sync(self.root)
-        shutil.rmtree(self.root / f".{key}.damaged", ignore_errors=True)
-        return Trained(target, dict(origin), nondeterminism, attention)
 
 
 def _entry(path: Path) -> dict[str, Any]:

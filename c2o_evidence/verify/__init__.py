@@ -15,6 +15,7 @@ from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.verify.files import FilesResult, check_files, walk
 from c2o_evidence.verify.findings import LEVELS, Finding, Report
+from c2o_evidence.verify.steady import steady
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
 
@@ -24,6 +25,7 @@ Progress = Callable[[str, int], None]
 REPLAYED = ("eval", "train")  # levels that run the workflow of a checkout
 
 
+@steady
 def verify(
     path: Path | str,
     level: str = "files",

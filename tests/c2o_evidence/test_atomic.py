@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -100,3 +101,32 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     atomic_write(target, b"new")
     assert target.read_text() == "new"
     assert time.time() - target.stat().st_mtime < 60
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_not_disturbed(tmp_path):
+    target = tmp_path / "f"
+    left = [tmp_path / ".f.0123abcd.tmp", tmp_path / ".f.g.0123abcd.tmp"]  # of f and of f.g
+    for path in left:
+        path.touch()
+    with atomic_path(target) as first:
+        first.write_text("first")
+        atomic_write(target, "second")
+        assert target.read_text() == "second" and first.exists()
+    assert target.read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == [".f.g.0123abcd.tmp", "f"]
+
+
+def test_a_disk_that_does_not_confirm_the_new_file_is_said(tmp_path, monkeypatch):
+    target = tmp_path / "f"
+    target.write_text("old")
+    real = os.fsync
+
+    def fail_for_directories(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_directories)
+    with pytest.raises(EvidenceError, match="f: is written, but may be lost if the machine stops now: Input/output"):
+        atomic_write(target, "new")
+    assert target.read_text() == "new"

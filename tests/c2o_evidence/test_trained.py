@@ -11,6 +11,7 @@ import pytest
 
 from c2o_evidence.digests import write_sidecar
 from c2o_evidence.errors import DigestError
+from c2o_evidence.swap import staging
 from c2o_evidence.trained import ENTRY, FILES, TrainedStore, training_key
 
 KEY = "ab" * 32
@@ -85,7 +86,7 @@ def test_a_damaged_entry_is_named_and_not_used_and_can_be_replaced(store, tmp_pa
 
 
 def test_an_entry_that_a_killed_process_had_begun_is_not_used_and_swept_away(store, tmp_path) -> None:
-    begun = store.root / f".{KEY}.0123"
+    begun = staging(store.root / KEY)
     outputs(begun)
     with store.claim(KEY):
         assert store.find(KEY) is None

@@ -27,7 +27,7 @@ def test_without_a_target_the_suites_are_listed_and_nothing_is_built(fresh) -> N
 def test_the_rule_graph_has_every_rule_and_no_cycle(fresh) -> None:
     done = fresh.run("deliverables/tiny", "--rulegraph")
     assert done.returncode == 0
-    rules = "data train distill evaluate timing attention tables figures manifest bundle verify deliver"
+    rules = "data train distill evaluate timing attention tables figures manifest bundle verify freeze deliver"
     for rule in rules.split():
         assert f'label = "{rule}"' in done.stdout
 
@@ -43,7 +43,7 @@ def test_the_deliverable_needs_no_further_flag(fresh) -> None:
     profile = yaml.safe_load((fresh.path / "profiles/default/profile.yaml").read_text())
     assert profile["rerun-triggers"] == ["params", "input"]
     output = fresh.build()
-    assert "Using workflow specific profile profiles/default" in output and "22 of 22 steps" in output
+    assert "Using workflow specific profile profiles/default" in output and "23 of 23 steps" in output
     assert (fresh.path / "deliverables/tiny/content").is_file()
 
 

@@ -1,13 +1,10 @@
 """The real workflow from nothing to a frozen bundle: real data and training, tiny budget, 2 x 2 seeds."""
 
 import json
-import random
 import re
 import shutil
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -33,16 +30,6 @@ SAME_BYTES = re.compile(
 def same_bytes(checkout) -> dict[str, bytes]:
     found = checkout.files("data/digits_mini", "results/tiny")
     return {path: data for path, data in found.items() if SAME_BYTES.fullmatch(path)}
-
-
-def saved_states(checkout) -> set[Path]:
-    """What trainings could be resumed from: results/.state/SUITE/EXPERIMENT/seedS/state*.safetensors."""
-    return set((checkout.path / "results/.state/tiny").glob("*/*/state*.safetensors"))
-
-
-def job_of(state: Path) -> str:
-    """EXPERIMENT/seedS of a saved state."""
-    return state.parent.relative_to(state.parents[2]).as_posix()
 
 
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
@@ -107,35 +94,6 @@ def test_two_clean_builds_give_the_same_bytes(clean, make) -> None:
     other.build()
     assert differences(same_bytes(clean), same_bytes(other)) == []
     assert sum(path.endswith(".safetensors") for path in same_bytes(clean)) == 7 + 6  # checkpoints, detections
-
-
-def test_a_build_killed_again_and_again_gives_the_same_bytes(clean, make) -> None:
-    """SIGKILL of the whole process group: at random moments, and twice after a training has saved its state.
-
-    After each one `c2o gc` clears up, and takes nothing that a training resumes from.
-    """
-    checkout, chance = make("killed"), random.Random(20)
-    to_resume: set[str] = set()
-    for after_a_state in (False, True, False, True, False):
-        process, before = checkout.start("deliverables/tiny"), saved_states(checkout)
-        until = time.monotonic() + (120 if after_a_state else chance.uniform(4, 14))
-        while process.poll() is None and time.monotonic() < until:
-            if after_a_state and saved_states(checkout) - before:
-                time.sleep(chance.uniform(0, 0.3))
-                break
-            time.sleep(0.02)
-        if process.poll() is None:
-            checkout.kill(process)
-        results = checkout.path / "results/tiny/train"
-        begun = {state for state in saved_states(checkout) if not (results / job_of(state) / "record.json").exists()}
-        to_resume |= {job_of(state) for state in begun}
-        swept = evidence(checkout, "gc")
-        assert swept.returncode == 0 and begun <= saved_states(checkout), swept.stdout + swept.stderr
-    assert to_resume, "no training was killed while it had something to resume from"
-    checkout.build()
-    assert differences(same_bytes(clean), same_bytes(checkout)) == []
-    assert evidence(checkout, "verify", "deliverables/tiny", "--level", "tables").returncode == 0
-    assert checkout.planned() == []
 
 
 def test_a_bit_flipped_checkpoint_is_refused_and_kept(clean, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Crashes, second runs, failing jobs, bad input: what a user reads, and that the next run works (stubs)."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ def wait_for(path: Path, text: str, seconds: float = 60) -> str:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         content = path.read_text() if path.exists() else ""
-        if text in content:
+        if path.exists() and text in content:
             return content
         time.sleep(0.1)
     raise AssertionError(f"{path} does not hold {text!r}:\n{content}")
@@ -75,6 +76,36 @@ def test_kill_9_of_snakemake_ends_its_jobs_and_the_next_run_just_works(fresh) ->
     (fresh.path / "stub.wait").unlink()
     fresh.build()
     assert fresh.planned() == []
+
+
+def test_the_old_deliverable_outlives_a_killed_and_a_failed_freeze(built) -> None:
+    """Snakemake deletes the outputs of a job before it starts and when it fails: not the deliverable."""
+    before = built.files("deliverables")
+    built.edit(TINY, "method: Student", "method: The student")
+    built.build("results/tiny/verify.json")
+    (built.path / "logs/tiny/freeze.log").unlink()
+    (built.path / "stub.wait").touch()
+    process = built.start("deliverables/tiny")
+    wait_for(built.path / "logs/tiny/freeze.log", "")  # all that Snakemake deletes is deleted by now
+    built.kill(process)
+    assert built.files("deliverables") == before
+    (built.path / "stub.wait").unlink()
+    (built.path / "stub.fail").write_text("freeze tiny")
+    done = built.run("deliverables/tiny")
+    assert done.returncode == 1 and "Error: freeze tiny: fails as asked" in done.stdout
+    assert built.files("deliverables") == before
+    (built.path / "stub.fail").unlink()
+    built.build()
+    assert built.files("deliverables") != before
+    assert built.planned() == [] and not (built.path / "results/tiny/frozen").exists()
+
+
+def test_a_note_of_a_freeze_that_has_outlived_the_deliverable_is_named(built) -> None:
+    (built.path / "results/tiny/frozen").touch()
+    shutil.rmtree(built.path / "deliverables/tiny")
+    done = built.run("deliverables/tiny")
+    assert done.returncode == 1
+    assert "Error: results/tiny/frozen: a run was killed, and what it froze is gone; delete this file" in done.stdout
 
 
 def test_one_failed_seed_does_not_stop_the_others_and_says_why(fresh) -> None:

@@ -8,6 +8,7 @@ import pytest
 TINY = "configs/suites/tiny.yaml"
 # What follows whenever any result has changed.
 AFTER_RESULTS = [
+    "deliverables/tiny is complete",
     "draw the figures",
     "freeze deliverables/tiny",
     "index the results",
@@ -124,10 +125,10 @@ def test_a_crash_between_a_training_and_its_descendants_leaves_nothing_stale(bui
 
 def test_a_deleted_result_is_made_again_with_what_it_needs(built) -> None:
     (built.path / "results/tiny/tables/summary.tsv").unlink()
-    (built.path / "deliverables/tiny/content").unlink()
+    (built.path / "deliverables/tiny/SHA256SUMS").unlink()
     (built.path / "deliverables/tiny/.snakemake_timestamp").unlink()
     (built.path / "deliverables/tiny").rmdir()
-    assert built.planned() == ["freeze deliverables/tiny"], "the staged bundle is still there"
+    assert built.planned() == ["deliverables/tiny is complete", "freeze deliverables/tiny"], "the bundle is still there"
 
 
 def test_planning_writes_nothing_but_snakemakes_own_files(fresh) -> None:
@@ -136,5 +137,5 @@ def test_planning_writes_nothing_but_snakemakes_own_files(fresh) -> None:
         return {path for path in found if path.parts[0] != ".snakemake" and "__pycache__" not in path.parts}
 
     before = tree()
-    assert len(fresh.planned()) == 22
+    assert len(fresh.planned()) == 23
     assert tree() == before

@@ -1,8 +1,12 @@
 """The deliverable: staged, verified (verify.smk), frozen.
 
 In: all results of a suite. Out: results/SUITE/bundle, a staged copy with SHA256SUMS, and from it
-deliverables/SUITE. Staging refuses a content other than the frozen one (`--config refreeze=true` allows
-it). It has to be done there: by the time `deliver` runs, Snakemake has deleted the old deliverable.
+deliverables/SUITE. Staging refuses a content other than the frozen one, and so does freezing (`--config
+refreeze=true` allows it).
+
+Snakemake deletes a job's outputs before it starts and when it fails; the old deliverable must outlive both.
+So the job that freezes (`freeze`) has a note for its output, which is gone again once all is done, and the
+rule of the directory (`deliver`), its only producer, has no job of its own: nothing is deleted then.
 """
 
 
@@ -43,14 +47,14 @@ rule bundle:
         "../scripts/bundle.py"
 
 
-rule deliver:
+rule freeze:
     input:
         sums="results/{suite}/bundle/SHA256SUMS",
         verified="results/{suite}/verify.json",
     output:
-        bundle=directory("deliverables/{suite}"),
+        frozen=temp("results/{suite}/frozen"),
     log:
-        "logs/{suite}/deliver.log",
+        "logs/{suite}/freeze.log",
     conda:
         ENVIRONMENT
     resources:
@@ -61,4 +65,15 @@ rule deliver:
     message:
         "freeze deliverables/{wildcards.suite}"
     script:
-        "../scripts/deliver.py"
+        "../scripts/freeze.py"
+
+
+rule deliver:
+    input:
+        frozen=note_of_freeze,
+    output:
+        bundle=directory("deliverables/{suite}"),
+    params:
+        digest=bundle_digest,
+    message:
+        "deliverables/{wildcards.suite} is complete"

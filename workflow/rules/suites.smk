@@ -132,6 +132,16 @@ def if_any(section, path):
     )
 
 
+def note_of_freeze(wildcards):
+    """The note that the deliverable was frozen just now; one that has outlived the deliverable is no use."""
+    note = Path("results", wildcards.suite, "frozen")
+    if note.exists() and not Path("deliverables", wildcards.suite).exists():
+        stop(
+            f"{note}: a run was killed, and what it froze is gone; delete this file and type the command again"
+        )
+    return str(note)
+
+
 def chain_below(wildcards):
     """Priority of a training: the length of the chain of trainings behind it, so that the longest goes first."""
     experiments = suite(wildcards.suite).experiments.values()

@@ -39,6 +39,10 @@ def train_model(
         "code_sha256": recipe.code_sha256,
         **came_from,
     }
+    state = Path("results", ".state", suite.name, w.experiment, f"seed{w.seed}")
+    # What a training had begun to write when it was killed; it bears the number of a process that is no more.
+    for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
+        left.unlink()
     last: dict[str, Any] = {}
 
     def progress(now: Mapping[str, Any]) -> None:
@@ -50,7 +54,7 @@ def train_model(
         seed=recipe.seed,
         split=load_manifest_split(Path(snakemake.input.data).parent, "train"),
         output=Path(out.model),
-        state_dir=Path("results", ".state", suite.name, w.experiment, f"seed{w.seed}"),
+        state_dir=state,
         feature_dir=Path("results", ".state", "features"),
         recipe=recipe.digest,
         metadata=metadata,

@@ -1,0 +1,14 @@
+"""Freeze the staged and verified bundle as the deliverable."""
+
+from job import job
+
+with job(snakemake) as running:
+    from pathlib import Path
+
+    from c2o_evidence.atomic import atomic_write
+    from c2o_evidence.freeze import freeze
+
+    bundle, target = Path(snakemake.input.sums).parent, Path("deliverables", running.suite.name)
+    frozen = freeze(bundle, target, allow_refreeze=bool(snakemake.config.get("refreeze", False)))
+    atomic_write(snakemake.output.frozen, f"{frozen.root_sha256}\n")
+    running.say(f"frozen, root {frozen.root_sha256}")
