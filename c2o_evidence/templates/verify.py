@@ -251,8 +251,11 @@ def read_tsv(check, path):
     if lines[0].count("\t") >= MAX_COLUMNS:
         check.add("malformed", path, f"has more than {MAX_COLUMNS} columns")
         return None
-    header = lines[0].split("\t")
-    rows = [line.split("\t") for line in lines[1:] if line]
+    if lines.pop():
+        check.add("malformed", path, "the last line is cut off")
+        return None
+    header = lines[0].split("\t") if lines else []
+    rows = [line.split("\t") for line in lines[1:]]
     for number, cells in enumerate(rows, 2):
         if len(cells) != len(header):
             check.add("malformed", path, f"has {len(cells)} cells, the header {len(header)}", f"line {number}")
