@@ -6,6 +6,8 @@ the file first.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import struct
 from itertools import pairwise
@@ -28,6 +30,26 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     Raises:
         DigestError: the file is not a safetensors file, is cut off, or declares tensors that it cannot hold.
     """
+    return _read_header(path)[0]
+
+
+def weights_digest(path: Path | str) -> str:
+    """SHA-256 of the tensors alone: names, types, shapes, places and all bytes behind the header, not the metadata.
+
+    Raises:
+        DigestError: as `read_metadata`.
+    """
+    _, tensors, start = _read_header(path)
+    digest = hashlib.sha256(json.dumps(tensors, sort_keys=True).encode())
+    with open(open_plain(path), "rb") as stream:
+        stream.seek(start)
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_header(path: Path | str) -> tuple[dict[str, str], dict[str, Any], int]:
+    """The metadata, the checked entries of the tensors, and where their bytes begin."""
     try:
         with open(open_plain(path), "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -52,7 +74,7 @@ def read_metadata(path: Path | str) -> dict[str, str]:
             raise DigestError(f"{path}: {name[:100]!r} lies at {begin} instead of {end}; restore it")
     if 8 + length + (spans[-1][1] if spans else 0) != size:
         raise DigestError(f"{path}: its tensors do not fill its {size} bytes; it is cut off or appended to, restore it")
-    return metadata
+    return metadata, header, 8 + length
 
 
 def _span(path: Path | str, name: str, entry: Any) -> tuple[int, int, str]:

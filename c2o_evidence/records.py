@@ -26,7 +26,10 @@ from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import key_text, schema_faults
 
 SCHEMA = "c2o-record/1"
-TOOLS = ("detectron2", "numpy", "pillow", "pycocotools", "safetensors", "snakemake", "torch", "torchvision")
+TOOLS = (
+    *("detectron2", "matplotlib", "numpy", "pillow", "pycocotools", "safetensors", "snakemake"),
+    *("torch", "torchvision"),
+)
 # Detectron2 comes under several distribution names.
 _ALIASES = {"detectron2": ("detectron2", "sal-detectron2")}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ def _summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             **row,
+            "label": text.marked(row, row["label"]) + (f" selected: {row['selected']}" if row.get("selected") else ""),
             "ap": text.with_deviation(row),
             "interval": text.interval(row),
             "ap50": text.number(row["mean_AP50"]),
@@ -165,11 +166,21 @@ def _evidence(summary: Sequence[Row], manifest: Sequence[Row]) -> list[dict[str,
     ]
 
 
-def page_digest() -> str:
-    """Digest of the sources that decide how the page looks: pages of equal digest can be compared as text."""
+def texts_digest() -> str:
+    """Digest of what decides the words of the files that only a bundle has (report, README, verify.py, RO-Crate
+    metadata): where it is equal, they can be compared as text.
+    """
     package = resources.files("c2o_evidence")
-    parts = (("report.py",), ("templates", "report.html.j2"), ("tables", "text.py"), ("tables", "compare.py"))
-    return sha256_bytes(b"".join(package.joinpath(*part).read_bytes() for part in parts))
+    parts = [package.joinpath(*part) for part in (("report.py",), ("tables", "text.py"), ("tables", "compare.py"))]
+    parts += sorted(package.joinpath("templates").iterdir(), key=lambda item: item.name)
+    parts += sorted((item for item in package.iterdir() if item.name.startswith("crate")), key=lambda item: item.name)
+    library = metadata.version("rocrate").encode()
+    return sha256_bytes(b"".join(part.read_bytes() for part in parts if part.is_file()) + library)
+
+
+def generator() -> str:
+    """What wrote a bundle, as its page says it."""
+    return f"c2o_evidence {__version__}, texts {texts_digest()[:12]}"
 
 
 def render_report(bundle: Path, suite: Suite) -> str:
@@ -184,7 +195,7 @@ def render_report(bundle: Path, suite: Suite) -> str:
     hardware = sorted({row["hardware"] for row in timing if not math.isnan(row["inference_s_per_img"])})
     return _render(
         "report.html.j2",
-        generator=f"c2o_evidence {__version__}, page {page_digest()[:12]}",
+        generator=generator(),
         name=suite.name,
         title=suite.title or suite.name,
         description=_description(suite),

@@ -79,7 +79,7 @@ def show_suite(base: Path) -> int:
     rows = [
         [
             row["exp_id"],
-            row["label"],
+            text.marked(row, row["label"]),
             text.with_deviation(row),
             text.interval(row),
             str(row["n_runs"]),
@@ -90,6 +90,7 @@ def show_suite(base: Path) -> int:
     ]
     if rows:
         _print_table(("row", "setting", "AP", "95 % interval", "runs", "FPS", "speed-up"), rows, base.name, 2)
+        print("".join(f"{note}\n" for note in text.selection_notes(summary)), end="")
     if (base / "attention" / "attention.tsv").is_file():
         _show_attention(read_tsv(base / "attention" / "attention.tsv", "attention"))
     comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")

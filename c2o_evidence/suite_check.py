@@ -18,9 +18,11 @@ from c2o_evidence.suite_spec import (
     Comparison,
     Experiment,
     MainRow,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 from c2o_evidence.tsv import text_fault
 from c2o_evidence.yaml_file import load_yaml
@@ -238,6 +240,7 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                 _unknown_experiment(row["experiment"], experiments),
             )
         rows[row["exp_id"]] = row
+    _check_selection(document, rows, source)
     for section, keys in (
         ("main_table", ("exp_id",)),
         ("comparisons", ("a", "b")),
@@ -268,6 +271,46 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
             ["timing", "train_seed"],
             f"{timing['train_seed']} is not one of train_seeds {document['train_seeds']}",
         )
+    _check_tolerances(document, source)
+
+
+def _check_tolerances(document: Mapping[str, Any], source: _Source) -> None:
+    """Each tolerance covers what the one before it does, and more; `train_mean` is of means, which move less."""
+    tolerances: Mapping[str, Mapping[str, float]] = document.get("tolerances") or {}
+    if tolerances and not document.get("rows"):
+        raise source.error(["tolerances"], "there are no rows to replay; remove it")
+    for low, high, why in (
+        ("eval", "train", "what is trained again is evaluated again too"),
+        ("train_mean", "train", "a mean over runs moves less than a run"),
+    ):
+        above = tolerances.get(high, {})
+        for metric, value in tolerances.get(low, {}).items():
+            if value > above.get(metric, 0):
+                raise source.error(
+                    ["tolerances", low, metric],
+                    f"{value} is more than the {above.get(metric, 0)} of tolerances.{high}; {why}: raise that, "
+                    "or lower this",
+                )
+
+
+def _check_selection(document: Mapping[str, Any], rows: Mapping[str, Any], source: _Source) -> None:
+    """A row that was selected has the row without selection beside it, in every table that shows it."""
+    printed = {item["exp_id"] for item in document.get("main_table") or ()}
+    for index, row in enumerate(document.get("rows", ())):
+        if "selected" not in row:
+            continue
+        where: _Path = ("rows", index, "selected", "unselected")
+        other = row["selected"]["unselected"]
+        if other not in rows:
+            raise source.error(where, f"{other!r} is not a row; {did_you_mean(other, rows)}")
+        if other == row["exp_id"]:
+            raise source.error(where, f"{other!r} is the selected row itself; name the row without selection")
+        if "selected" in rows[other]:
+            raise source.error(where, f"{other!r} was selected too; name a row without selection")
+        if row["exp_id"] in printed and other not in printed:
+            raise source.error(
+                ["main_table"], f"{row['exp_id']!r} was selected, but its unselected row {other!r} is not there; add it"
+            )
 
 
 def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
@@ -327,13 +370,19 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         train_seeds=tuple(document.get("train_seeds", ())),
         eval_seeds=tuple(document.get("eval_seeds", ())),
         experiments={name: Experiment(name=name, **spec) for name, spec in document.get("experiments", {}).items()},
-        rows=tuple(SuiteRow(**{"label": row["exp_id"], **row}) for row in document.get("rows", ())),
+        rows=tuple(_row(row) for row in document.get("rows", ())),
         main_table=tuple(_main_row(row) for row in document.get("main_table") or ()),
         comparisons=tuple(Comparison(**item) for item in document.get("comparisons") or ()),
         speedups=tuple(Speedup(**item) for item in document.get("speedups") or ()),
         timing=TimingSpec(**timing) if timing else None,
         attention=AttentionSpec(**{**attention, "nodes": tuple(attention["nodes"])}) if attention else None,
+        tolerances=Tolerances(**document["tolerances"]) if "tolerances" in document else None,
     )
+
+
+def _row(row: Mapping[str, Any]) -> SuiteRow:
+    selected = Selection(**row["selected"]) if "selected" in row else None
+    return SuiteRow(**{"label": row["exp_id"], **row, "selected": selected})
 
 
 def _main_row(row: Mapping[str, Any]) -> MainRow:

@@ -25,6 +25,7 @@ from c2o_evidence.paths import path_fault
 from c2o_evidence.plain_file import LIMITS, NotPlain, Stamp, open_plain, read_plain, sparse_fault, stamp
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.findings import Finding, Kind
+from c2o_evidence.verify.naming import MAX_EXTRA, said_sizes, with_renames, with_sizes
 
 BATCH_BYTES = 4 << 20  # what a thread takes at once: one file of that size or more, or several smaller ones
 BATCH_FILES = 256
@@ -347,7 +348,14 @@ def check_files(
         text = fault.strerror or str(fault)
         text = text if kind == "unsafe" else f"cannot be read: {text}"
         result.findings.append(Finding(kind, path, text, expected=result.listed[path]))
-    result.findings += _check_digests(result.listed, result.found)
+    changed = _check_digests(result.listed, result.found)
+    if any(finding.kind == "changed" for finding in changed):
+        changed = with_sizes(changed, sizes, said_sizes(root, result.listed, result.found))
+    result.findings += changed
+    extra = {f.path: tree.files[f.path] for f in result.findings if f.kind == "extra" and f.path in tree.files}
+    if result.listed.keys() - tree.files.keys() and 0 < len(extra) <= MAX_EXTRA:
+        named, _ = hash_files(root, extra, stamps=tree.stamps, jobs=jobs)
+        result.findings = with_renames(result.findings, result.listed, named)
     result.findings += _check_sidecars(root, result.found)
     result.findings.sort(key=Finding.sort_key)
     return result

@@ -10,7 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from c2o_evidence.verify.replay.result import ReplayResult
 
 from c2o_evidence.limits import MAX_FINDINGS, MAX_MESSAGE
 from c2o_evidence.printable import printable
@@ -29,6 +32,8 @@ Kind = Literal[
     "row-reordered",  # the right rows in another order
     "swapped-between-seeds",  # a row holds the values of another seed's run
     "malformed",  # cannot be read as what it should be
+    "not-reproduced",  # done again, it comes out otherwise, by more than the suite's tolerance
+    "not-replayed",  # could not be done again
 ]
 
 LEVELS = ("files", "tables", "eval", "train")
@@ -75,6 +80,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    replay: ReplayResult | None = None  # levels eval and train
 
     @property
     def ok(self) -> bool:
@@ -99,7 +105,7 @@ class Report:
         return dict(sorted(Counter(finding.kind for finding in self.findings).items()))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        document = {
             "path": self.path,
             "level": self.level,
             "verified": self.ok,
@@ -110,6 +116,7 @@ class Report:
             "notes": self.notes,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
         }
+        return document if self.replay is None else document | {"replay": self.replay.to_dict()}
 
     def to_json(self) -> str:
         # ASCII alone: a terminal obeys nothing in it, and half a character has a spelling.
