@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from c2o_evidence.code import code_files
 from c2o_evidence.suite import load_suite
 from tests.c2o_evidence.bundle import conftest as toy
 
@@ -73,7 +74,7 @@ class Sandbox:
 
     def __init__(self) -> None:
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+        command = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(honest())]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT
         )
@@ -134,6 +135,9 @@ def honest() -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    for name in code_files(ROOT, "tables"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
     dataset = toy.write_data(root / "data" / "toy")
     suite, base = load_suite("toy", root), root / "results" / "toy"
     for experiment, seed in suite.train_jobs:

@@ -4,6 +4,7 @@ The modules are imported once and the children are forks, so a case costs what i
 Requests and answers are JSON lines. An audit hook in each child ends it where anything would be executed or connected.
 """
 
+import hashlib
 import json
 import os
 import resource
@@ -34,6 +35,23 @@ def preload() -> None:
     import c2o_evidence.show
     import c2o_evidence.verify.command
     import c2o_evidence.verify.tables  # noqa: F401
+
+
+def draw_once(bundle: str) -> None:
+    """Verify an honest bundle here, so that its figures are drawn already in every child that asks for the same."""
+    from c2o_evidence import figures
+    from c2o_evidence.verify import verify
+
+    draw, drawn = figures.build_figures, {}
+
+    def build_figures(suite, *rows):
+        key = hashlib.sha256(repr((suite.to_dict(), rows)).encode()).digest()
+        if key not in drawn:
+            drawn[key] = draw(suite, *rows)
+        return drawn[key]
+
+    figures.build_figures = build_figures
+    verify(bundle, "tables", jobs=1)
 
 
 def guard() -> None:
@@ -79,6 +97,7 @@ def child(request: dict) -> None:
 
 def serve() -> None:
     preload()
+    draw_once(sys.argv[1])
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
