@@ -80,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvidenceError as error:
         _say(arguments.command, str(error))
         return 2
+    except RecursionError:
+        _say(arguments.command, "a file is nested more deeply than any that C2O writes; restore it")
+        return 2
     except MemoryError:
         _say(arguments.command, "there is not enough memory for this; use a machine with more, or --jobs 1")
         return 2

@@ -25,6 +25,7 @@ SPARSE_RATIO = 16  # most declared bytes for a byte of data
 MAX_TABLE = 64 * MIB  # 1000 runs on the 1203 classes of LVIS, with VOC's AP beside COCO's, have 48 MiB
 MAX_COLUMNS = 10_000  # LVIS with both has 2416
 MAX_TEXT = 16 * MIB  # a page, a Markdown or LaTeX table, a figure as SVG
+MAX_CRATE = 64 * MIB  # RO-Crate metadata: 150 000 files at 400 bytes
 MAX_SIDECAR = 4 * KIB  # a line with a digest and a name
 MAX_RECORD = 4 * MIB  # 20 000 files at 200 bytes
 MAX_STATE = 1 * MIB  # progress.json, entry.json: some hundred bytes

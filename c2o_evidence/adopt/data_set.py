@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -10,7 +9,10 @@ from c2o_evidence.adopt.jobs import data_manifest
 from c2o_evidence.adopt.layout import Layout
 from c2o_evidence.code import code_digest
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_DATA_MANIFEST
 from c2o_evidence.paths import path_fault
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import read_record
 
 SHOWN = 3
@@ -19,8 +21,8 @@ SHOWN = 3
 def _manifest(layout: Layout) -> dict[str, Any] | None:
     """The data manifest as far as it can be read; None if it cannot."""
     try:
-        document = json.loads(layout.path(data_manifest(layout.suite)).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(read_plain(layout.path(data_manifest(layout.suite)), MAX_DATA_MANIFEST))
+    except (OSError, ValueError):
         return None
     usable = isinstance(document, dict) and isinstance(document.get("files"), dict)
     if not usable or any(path_fault(name) or not isinstance(e, dict) for name, e in document["files"].items()):

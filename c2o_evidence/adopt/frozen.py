@@ -6,7 +6,6 @@ those that lie here, the figures that it lists are theirs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,10 @@ from c2o_evidence.adopt.layout import Layout
 from c2o_evidence.bundle import data_files, result_files
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.json_file import parse_json
 from c2o_evidence.ledger import read_ledger
+from c2o_evidence.limits import MAX_SUMS, MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.files import walk
 
@@ -63,7 +65,7 @@ def _sums(layout: Layout, folder: str) -> tuple[dict[str, str], str]:
 
 def _read_sums(folder: Path) -> tuple[dict[str, str], str]:
     try:
-        data = (folder / SUMS_NAME).read_bytes()
+        data = read_plain(folder / SUMS_NAME, MAX_SUMS)
     except OSError:
         return {}, ""
     listed, problems = parse_sums(data)
@@ -133,8 +135,8 @@ def _verification(layout: Layout, staged: bool, delivered: bool) -> tuple[State,
         return ("current", []) if delivered and not staged else ("missing", [])
     expected = _sums(layout, bundles(layout)["bundle" if staged else "deliver"])[1]
     try:
-        report = json.loads(Path(layout.path(name)).read_bytes())
+        report = parse_json(read_plain(layout.path(name), MAX_TEXT))
         holds = report["verified"] is True and report["level"] == "tables" and report["root_digest"] == expected
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         holds = False
     return ("current", []) if holds else ("stale", [f"{name}: is not of the bundle that lies here"])

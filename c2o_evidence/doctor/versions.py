@@ -1,5 +1,6 @@
 """Python and packages: are they there, do they work, are they the versions of the lock?"""
 
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.doctor.report import Check
+from c2o_evidence.limits import MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 
 SECTION = "versions"
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -50,10 +53,10 @@ def package_check(name: str, installed: str | None, locked: str | None) -> Check
 def locked_versions(path: Path) -> dict[str, str]:
     """`{name: version}` of a lock; empty when there is none (a package installed without its checkout)."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = read_plain(path, MAX_TEXT).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         return {}
-    pins = (line.split()[0].split("==") for line in lines if line[:1].isalnum() and "==" in line)
+    pins = (line.split()[0].split("==", 1) for line in lines if re.match(r"\w\S*==\S", line))
     return {name.lower(): version for name, version in pins}
 
 

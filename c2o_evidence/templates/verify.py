@@ -248,11 +248,11 @@ def read_tsv(check, path):
     except (OSError, UnicodeDecodeError, Refused) as error:
         check.add("malformed", path, f"cannot be read as a table: {error}")
         return None
-    if lines[0].count("\t") >= MAX_COLUMNS:
-        check.add("malformed", path, f"has more than {MAX_COLUMNS} columns")
+    if lines[0].count("\t") >= MAX_COLUMNS or lines.pop():
+        check.add("malformed", path, f"has more than {MAX_COLUMNS} columns, or its last line is cut off")
         return None
-    header = lines[0].split("\t")
-    rows = [line.split("\t") for line in lines[1:] if line]
+    header = lines[0].split("\t") if lines else [""]
+    rows = [line.split("\t") for line in lines[1:]]
     for number, cells in enumerate(rows, 2):
         if len(cells) != len(header):
             check.add("malformed", path, f"has {len(cells)} cells, the header {len(header)}", f"line {number}")

@@ -16,6 +16,8 @@ import c2o_evidence
 from c2o_evidence import figures
 from c2o_evidence.code import code_digest
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import Record
 from c2o_evidence.report import read_svg
 from c2o_evidence.suite import Suite
@@ -67,11 +69,11 @@ def _other_drawing(root: Path, record: Record) -> str:
 def _locked(root: Path, name: str) -> str | None:
     """The version of a package in `environment/lock.txt`, for records that do not name it."""
     try:
-        lines = (root / "environment" / "lock.txt").read_text("utf-8").splitlines()
+        lines = read_plain(root / "environment" / "lock.txt", MAX_TEXT).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     start = f"{name}=="
-    return next((line.removeprefix(start).split()[0] for line in lines if line.startswith(start)), None)
+    return next((line.removeprefix(start).partition(" ")[0] for line in lines if line.startswith(start)), None)
 
 
 def _compare(root: Path, drawn: Mapping[str, bytes], digests: Mapping[str, str]) -> Iterator[Finding]:
@@ -79,7 +81,11 @@ def _compare(root: Path, drawn: Mapping[str, bytes], digests: Mapping[str, str])
         path = f"figures/{name}"
         if path not in digests:
             continue  # named where the files are counted
-        found = (root / path).read_bytes()
+        try:
+            found = read_plain(root / path, MAX_TEXT)
+        except OSError as error:
+            yield Finding("malformed", path, error.strerror or str(error))
+            continue
         if found != expected and not (name.endswith(".png") and same_png(expected, found)):
             yield Finding("changed", path, "is not the picture that tables and curves give")
 

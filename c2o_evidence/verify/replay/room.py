@@ -17,6 +17,8 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import json_digest, tree_digest
+from c2o_evidence.limits import MAX_STATE
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.verify.replay.dataset import data_config_path, place_data
 from c2o_evidence.verify.replay.source import Source, config_path
@@ -87,7 +89,7 @@ def enter_room(checkout: Path, source: Source, level: str) -> Room:
 
 def _is_of(path: Path, key: str) -> bool:
     try:
-        return (path / KEY).read_text("utf-8") == key and not (path / ENDED).exists()
+        return read_plain(path / KEY, MAX_STATE) == key.encode("utf-8") and not (path / ENDED).exists()
     except OSError:
         return False
 

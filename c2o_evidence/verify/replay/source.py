@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from c2o_evidence.atomic import atomic_write
 from c2o_evidence.bundle import EVAL_FILES, TRAIN_FILES
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import DigestError, EvidenceError
+from c2o_evidence.json_file import parse_json
 from c2o_evidence.paths import path_fault
+from c2o_evidence.plain_file import open_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.yaml_file import parse_yaml
 
@@ -34,7 +35,8 @@ class Source:
         Raises:
             DigestError: it is not what was hashed before: somebody writes to the bundle.
         """
-        data = (self.root / path).read_bytes()
+        with open(open_plain(self.root / path, follow=False), "rb") as stream:
+            data = stream.read()
         if sha256_bytes(data) != self.digests.get(path):
             raise DigestError(f"{self.root / path}: changed while the bundle was verified; verify a copy of it")
         return data
@@ -70,11 +72,11 @@ class Source:
         """
         found = {}
         try:
-            for name, entry in json.loads(self.read(DATA_MANIFEST))["files"].items():
+            for name, entry in parse_json(self.read(DATA_MANIFEST))["files"].items():
                 if fault := path_fault(name):
                     raise EvidenceError(f"{DATA_MANIFEST}: {name!r}: {fault}; do not use this bundle")
                 found[name] = (int(entry["bytes"]), str(entry["sha256"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise EvidenceError(f"{DATA_MANIFEST}: is not a data manifest ({error!r})") from None
         return found
 

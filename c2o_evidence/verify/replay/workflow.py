@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_RECORD
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.progress import Job, format_duration, refined, seconds_left
 from c2o_evidence.run import Build, explain_failure
 from c2o_evidence.run_view import make_view
@@ -62,7 +64,7 @@ def planned_jobs(source: Source, room: Room, level: str) -> list[Job]:
 def _timed(source: Source, job: Job, room: Room) -> Path:
     """The bundle's record of a job; none of one that was taken over from another suite, which took no time."""
     record = source.root / job.record.relative_to(room.results)
-    text = record.read_bytes() if record.is_file() else b""
+    text = read_plain(record, MAX_RECORD) if record.is_file() else b""
     return record if b'"taken_from"' not in text else record.with_name("no record")
 
 
