@@ -118,6 +118,9 @@ def _comparisons(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _timing(suite: Suite, rows: Sequence[Row], summary: Sequence[Row]) -> list[dict[str, Any]]:
     by_id = {row["exp_id"]: row for row in summary}
+    for row in rows:
+        if row["exp_id"] not in by_id:
+            raise EvidenceError(f"tables/summary.tsv: {row['exp_id']} was timed but has no row; make the tables again")
     return [
         {
             "label": suite.row(row["exp_id"]).label or row["exp_id"],
