@@ -160,7 +160,9 @@ def check_files(check):
         check.add("swapped" if other else "changed", path, message, expected=listed[path], found=check.digests[path])
     for path in sorted(check.digests):
         target = path[: -len(".sha256")]
-        if path.endswith(".sha256") and check.digests.get(target):
+        if path.endswith(".sha256") and target not in check.digests:
+            check.add("stale", path, "there is no " + target + " beside it")
+        elif path.endswith(".sha256"):
             with open(os.path.join(check.root, path), "rb") as stream:
                 text = stream.read(4096).decode("utf-8", "replace")
             if text != "{}  {}\n".format(check.digests[target], target.split("/")[-1]):
@@ -229,6 +231,10 @@ def check_cell(check, path, row, column, expected, text):
         check.add("row-edited", path, message, row=row, column=column, expected=repr(expected), found=text)
 
 
+def run_name(row):
+    return ", ".join(f"{name}={row.get(name)}" for name in ("exp_name", "train_seed", "eval_seed"))
+
+
 def check_runs(check, runs):
     """Every run is bound to a hashed checkpoint and to a row of an evaluation, and no seed is used twice."""
     path = "tables/runs.tsv"
@@ -236,11 +242,13 @@ def check_runs(check, runs):
     for name in sorted(check.digests):
         if re.fullmatch(r"eval/[^/]+/seed\d+/results\.tsv", name):
             for row in read_tsv(check, name) or ():
+                if tuple(row.items()) in written:
+                    check.add("used-twice", name, "this run is there more than once", row=run_name(row))
                 written.setdefault(tuple(row.items()), name)
     seen = set()
     for run in runs:
         key = (run.get("exp_name"), run.get("train_seed"), run.get("eval_seed"))
-        row = "exp_name={}, train_seed={}, eval_seed={}".format(*key)
+        row = run_name(run)
         if key in seen:
             check.add("used-twice", path, "this seed is used twice", row=row)
         seen.add(key)
@@ -253,10 +261,7 @@ def check_runs(check, runs):
     have = {tuple(run.items()) for run in runs}
     for items, name in written.items():
         if items not in have:
-            row = ", ".join(
-                "{}={}".format(*item) for item in items if item[0] in ("exp_name", "train_seed", "eval_seed")
-            )
-            check.add("row-missing", path, f"a run of {name} is not in the table", row=row)
+            check.add("row-missing", path, f"a run of {name} is not in the table", row=run_name(dict(items)))
 
 
 def check_tables(check):
@@ -288,7 +293,12 @@ def check_tables(check):
         check_cell(check, "manifest.tsv", place, "n_runs", float(len(mine)), row.get("n_runs"))
         check_cell(check, "manifest.tsv", place, "mean_AP", mean(values), row.get("mean_AP"))
         check_cell(check, "manifest.tsv", place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
-        for name, digest in (("ckpt_path", "ckpt_sha256"), ("results_tsv", "results_sha256")):
+        for name in ("ckpt_path", "config_sha256"):
+            if mine and mine[0].get(name) != row.get(name):
+                message = "is not that of the runs in tables/runs.tsv"
+                check.add("stale", "manifest.tsv", message, place, name, mine[0].get(name), row.get(name))
+        pairs = (("ckpt_path", "ckpt_sha256"), ("results_tsv", "results_sha256"), ("detections", "detections_sha256"))
+        for name, digest in pairs:
             found = check.digests.get(row.get(name))
             if found != row.get(digest):
                 message = f"{row.get(name)} has another digest"

@@ -7,9 +7,11 @@ replay can see it, and `anchor` says what does. Whatever is sealed is also found
 A place is a path pattern; {self} is the edited file, {dir} its directory. Kinds are put together with `|`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from c2o_evidence.verify import Report
 from tests.drills.mutation_cases import Case
 
 LEDGER = "ledger, signature"
@@ -235,7 +237,8 @@ DEPENDENTS: dict[str, tuple[str, ...]] = {
     "model": ("stale|swapped */record.json", "stale {self}.sha256",
               "stale|swapped|used-twice|malformed train/*/model.*",
               "stale|swapped eval/*", "stale|swapped manifest.tsv", "stale|swapped tables/runs.tsv",
-              "stale|swapped timing/timing.tsv", "stale suite.yaml", "stale {dir}/config.yaml", "row-missing {dir}/curve.tsv"),
+              "stale|swapped timing/timing.tsv", "stale suite.yaml", "stale {dir}/config.yaml",
+              "row-missing {dir}/curve.tsv"),
     "sidecar": (f"stale {RECORD}",),
     "config": ("stale|swapped */record.json", "stale|swapped train/*/config.yaml", "stale eval/*/results.tsv",
                "stale manifest.tsv", "stale tables/runs.tsv", "stale suite.yaml", "malformed {self}"),
@@ -295,3 +298,34 @@ def matches(expected: str, kind: str, path: str, case: Case) -> bool:
     folder = case.path.rsplit("/", 1)[0] if "/" in case.path else "."
     place = place.replace("{self}", case.path).replace("{dir}", folder)
     return any(fnmatchcase(kind, one) for one in kinds.split("|")) and fnmatchcase(path, place)
+
+
+def check_findings(case: Case, report: Report) -> None:
+    """Findings are those of the table: all that must be there, and no others."""
+    rule = rule_of(case)
+    pairs = {(finding.kind, finding.path) for finding in report.findings}
+    shown = "\n".join(map(str, report.findings))
+    for expected in rule.find:
+        assert any(matches(expected, *pair, case) for pair in pairs), f"not found: {expected}; found:\n{shown}"
+    names = (*rule.find, *allowed(case)) if rule.find else ()
+    odd = [pair for pair in pairs if not any(matches(name, *pair, case) for name in names)]
+    assert odd == [], f"named wrongly:\n{shown}"
+    assert rule.words in shown, shown
+    assert any(rule.note in note for note in report.notes) or not rule.note, report.notes
+
+
+ALONE = (
+    ("lists|digests", "number|digest|seed|label|path|duplicate-row|delete-row|swap-values", "runs|results",
+     "row-*|stale|used-twice *.tsv"),
+    ("lists|digests", "digest|path", "manifest", "stale manifest.tsv"),
+    ("sums", f"{BYTES}|tensor|header-*", "model|sidecar", "stale *.sha256"),
+    ("lists", "tensor|header-*|swap|copy-over", "model", "stale tables/runs.tsv"),
+    ("lists", "tensor|header-*|swap|copy-over", "model", "stale manifest.tsv"),
+    ("sums", BYTES, "results|detections", "stale manifest.tsv"),
+)  # fmt: skip
+"""What the bundle's own verify.py claims to find in a bundle with a SHA256SUMS that fits: as in RULES."""
+
+
+def alone_must_find(case: Case) -> Iterable[str]:
+    """Findings of verify.py that a case must have. Without a seal: whatever level `files` finds."""
+    return [find for seal, change, kind, find in ALONE if Rule(seal, change, kind, ()).fits(case)]

@@ -4,25 +4,40 @@ Each case edits a copy of a small whole bundle, hides the edit as far as its sea
 The table in mutation_expected says what must be found, at which level, and where only an anchor outside can tell.
 """
 
+import importlib.util
 import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import c2o_evidence
 from c2o_evidence.freeze import freeze
 from c2o_evidence.ledger import ledger_text, with_freeze
 from c2o_evidence.verify import Report, verify
 from tests.c2o_evidence.bundle.conftest import build, drawing_once
 from tests.drills.mutation_cases import SEED, Case, all_cases
-from tests.drills.mutation_expected import RULES, allowed, matches, rule_of
+from tests.drills.mutation_expected import RULES, alone_must_find, check_findings, matches, rule_of
 from tests.drills.mutation_files import KINDS
 from tests.drills.mutation_seals import facts, files_of, seal
 
 CASES = all_cases()
+
+
+def load_alone() -> ModuleType:
+    """templates/verify.py as a module; that it runs on bare Python is tested where bundles are."""
+    spec = importlib.util.spec_from_file_location("alone", Path(c2o_evidence.__file__).parent / "templates/verify.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ALONE = load_alone()
 
 
 class Drill:
@@ -86,6 +101,7 @@ def test_mutation(drill: Drill, copy: Path, case: Case) -> None:
     rule = rule_of(case)
     report = verify(copy, "files" if case.seal == "none" else "tables", jobs=1)
     check_findings(case, report)
+    check_alone(case, copy, report)
     if case.seal != "none":
         by_ledger = verify(copy, "files", ledger=drill.ledger).findings
         assert ("stale", "SHA256SUMS") in {(finding.kind, finding.path) for finding in by_ledger}
@@ -97,18 +113,16 @@ def test_mutation(drill: Drill, copy: Path, case: Case) -> None:
     drill.found.update({finding.kind for finding in report.findings})
 
 
-def check_findings(case: Case, report: Report) -> None:
-    """Findings are those of the table: all that must be there, and no others."""
-    rule = rule_of(case)
-    pairs = {(finding.kind, finding.path) for finding in report.findings}
-    shown = "\n".join(map(str, report.findings))
-    for expected in rule.find:
-        assert any(matches(expected, *pair, case) for pair in pairs), f"not found: {expected}; found:\n{shown}"
-    names = (*rule.find, *allowed(case)) if rule.find else ()
-    odd = [pair for pair in pairs if not any(matches(name, *pair, case) for name in names)]
-    assert odd == [], f"named wrongly:\n{shown}"
-    assert rule.words in shown, shown
-    assert any(rule.note in note for note in report.notes) or not rule.note, report.notes
+def check_alone(case: Case, bundle: Path, report: Report) -> None:
+    """The bundle's own verifier, bare Python, finds what it claims to find."""
+    check = ALONE.Check(str(bundle))
+    ALONE.check_files(check)
+    ALONE.check_tables(check)
+    pairs = {(finding["kind"], finding["path"]) for finding in check.findings}
+    if case.seal == "none":
+        assert {(finding.kind, finding.path) for finding in report.findings} <= pairs
+    for expected in alone_must_find(case):
+        assert any(matches(expected, *pair, case) for pair in pairs), f"verify.py: not found: {expected}: {pairs}"
 
 
 # Nothing is found where nothing was done.
