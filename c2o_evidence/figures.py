@@ -77,7 +77,8 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _label(suite: Suite, exp_id: str) -> str:
-    return suite.row(exp_id).label or exp_id
+    row = suite.row(exp_id)
+    return (row.label or exp_id) + (" † selected" if row.selected else "")
 
 
 def summary_strip(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> Figure:

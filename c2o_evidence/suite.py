@@ -27,9 +27,11 @@ from c2o_evidence.suite_spec import (
     MainRow,
     Parent,
     Recipe,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 
 __all__ = [
@@ -39,10 +41,12 @@ __all__ = [
     "MainRow",
     "Parent",
     "Recipe",
+    "Selection",
     "Speedup",
     "Suite",
     "SuiteRow",
     "TimingSpec",
+    "Tolerances",
     "load_resolved_suite",
     "load_suite",
 ]
@@ -72,6 +76,7 @@ class Suite:
     speedups: tuple[Speedup, ...] = ()
     timing: TimingSpec | None = None
     attention: AttentionSpec | None = None
+    tolerances: Tolerances | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -108,12 +113,19 @@ class Suite:
     def rows_of(self, experiment: str) -> tuple[SuiteRow, ...]:
         """Rows evaluated on an experiment's checkpoints, in table order."""
         self.experiment(experiment)
-        return tuple(row for row in self.rows if row.experiment == experiment)
+        return self._rows_by_experiment.get(experiment, ())
+
+    @cached_property
+    def _rows_by_experiment(self) -> dict[str, tuple[SuiteRow, ...]]:
+        groups: dict[str, list[SuiteRow]] = {}
+        for row in self.rows:
+            groups.setdefault(row.experiment, []).append(row)
+        return {name: tuple(rows) for name, rows in groups.items()}
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """Experiments that a row needs, directly or as init or teacher; parents come first."""
-        order: list[str] = []
+        order: dict[str, None] = {}
 
         def visit(name: str) -> None:
             if name not in order:
@@ -121,7 +133,7 @@ class Suite:
                 for parent in (experiment.init, experiment.teacher):
                     if parent is not None:
                         visit(parent)
-                order.append(name)
+                order[name] = None
 
         for row in self.rows:
             visit(row.experiment)
@@ -254,7 +266,10 @@ class Suite:
             {
                 "kind": "tables",
                 "title": self.title,
-                "rows": [[row.exp_id, row.label, row.experiment] for row in self.rows],
+                "rows": [
+                    [row.exp_id, row.label, row.experiment, *([vars(row.selected)] if row.selected else [])]
+                    for row in self.rows
+                ],
                 "main": [vars(row) for row in self.main_table],
                 "comparisons": [vars(item) for item in self.comparisons],
                 "speedups": [vars(item) for item in self.speedups],
@@ -277,10 +292,10 @@ class Suite:
             document["experiments"] = {
                 name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
             }
-            document["rows"] = [_plain(row) for row in self.rows]
+            document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
-        for key in ("timing", "attention"):
+        for key in ("timing", "attention", "tolerances"):
             if getattr(self, key) is not None:
                 document[key] = _plain(getattr(self, key))
         return document
@@ -339,6 +354,11 @@ def load_resolved_suite(path: Path | str) -> Suite:
     from c2o_evidence.suite_check import read_resolved
 
     return read_resolved(Path(path))
+
+
+def _plain_row(row: SuiteRow) -> dict[str, Any]:
+    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
+    return _plain(row, drop=("selected",)) | ({"selected": _plain(row.selected)} if row.selected else {})
 
 
 def _plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -6,27 +6,27 @@ and is asked where its own digest fits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_TABLE
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.verify.findings import Finding
 
 CRATE = "ro-crate-metadata.json"
-MAX_CRATE = 64 << 20  # bytes that are parsed for a hint
 MAX_EXTRA = 1000  # extra files that are hashed for a hint
 
 
 def said_sizes(root: Path, listed: Mapping[str, str], found: Mapping[str, str]) -> dict[str, int]:
     """Sizes in bytes that the RO-Crate metadata says, if it is the listed one; else none."""
-    path = root / CRATE
-    if CRATE not in found or found[CRATE] != listed.get(CRATE) or path.stat().st_size > MAX_CRATE:
+    if CRATE not in found or found[CRATE] != listed.get(CRATE):
         return {}
     try:
-        graph = json.loads(path.read_bytes())["@graph"]
+        graph = parse_json(read_plain(root / CRATE, MAX_TABLE))["@graph"]
         return {str(entity["@id"]): int(entity["contentSize"]) for entity in graph if "contentSize" in entity}
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 

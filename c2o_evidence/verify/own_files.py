@@ -16,6 +16,9 @@ from typing import Any
 from c2o_evidence.bundle import template
 from c2o_evidence.crate import CRATE_NAME, crate_document
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_TABLE
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.report import generator, render_readme, render_report
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.compare import compare_text
@@ -32,7 +35,7 @@ def check_own(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[lis
     for path in OWN:
         if path in digests:
             try:
-                texts[path] = (root / path).read_bytes().decode("utf-8")
+                texts[path] = read_plain(root / path, MAX_TABLE).decode("utf-8")
             except (OSError, UnicodeDecodeError):
                 findings.append(Finding("malformed", path, "is not UTF-8 text"))
     graph = _entities(texts.get(CRATE_NAME))
@@ -60,9 +63,9 @@ def check_own(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[lis
 def _entities(text: str | None) -> dict[str, dict[str, Any]] | None:
     """The entities of RO-Crate metadata by `@id`; None if it is none, or an entity is there twice."""
     try:
-        document = json.loads(text or "")
+        document = parse_json((text or "").encode("utf-8"))
         graph = {entity["@id"]: entity for entity in document["@graph"]}
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None
     usable = len(graph) == len(document["@graph"]) and all(isinstance(name, str) for name in graph)
     return graph if usable else None

@@ -16,7 +16,10 @@ import c2o_evidence
 from c2o_evidence import figures
 from c2o_evidence.code import code_digest
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import Record
+from c2o_evidence.report import read_svg
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
 
@@ -36,6 +39,16 @@ def check_figures(
     except EvidenceError:
         return [], ["figures were not compared: a table or curve that they show is damaged"]
     return list(_compare(root, drawn, digests)), []
+
+
+def unsafe_figures(root: Path, suite: Suite, digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Findings for SVG figures that hold more than a drawing: they are put into the page."""
+    for name in figures.figure_names(suite):
+        if f"figures/{name}.svg" in digests:
+            try:
+                read_svg(root, name)
+            except (EvidenceError, OSError) as error:
+                yield Finding("unsafe", f"figures/{name}.svg", str(error))
 
 
 def _other_drawing(root: Path, record: Record) -> str:
@@ -68,7 +81,11 @@ def _compare(root: Path, drawn: Mapping[str, bytes], digests: Mapping[str, str])
         path = f"figures/{name}"
         if path not in digests:
             continue  # named where the files are counted
-        found = (root / path).read_bytes()
+        try:
+            found = read_plain(root / path, MAX_TEXT)
+        except OSError as error:
+            yield Finding("malformed", path, f"cannot be read: {error.strerror or error}")
+            continue
         if found != expected and not (name.endswith(".png") and same_png(expected, found)):
             yield Finding("changed", path, "is not the picture that tables and curves give")
 

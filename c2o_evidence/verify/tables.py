@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.bundle import bundle_files
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, TableError
+from c2o_evidence.limits import MAX_TABLE
 from c2o_evidence.model_config import config_digest
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_resolved_suite
 from c2o_evidence.sums import first_owners
 from c2o_evidence.tables import build_all, manifest_rows
@@ -25,7 +27,7 @@ from c2o_evidence.verify.compare import compare_text, compare_tsv
 from c2o_evidence.verify.findings import Finding
 from c2o_evidence.verify.measured import check_attention, check_curves, check_timing, measured_note
 from c2o_evidence.verify.own_files import check_own
-from c2o_evidence.verify.pictures import check_figures
+from c2o_evidence.verify.pictures import check_figures, unsafe_figures
 from c2o_evidence.verify.plan import Plan, check_plan
 from c2o_evidence.verify.records import check_lock, check_records, checkpoint_path, read_records
 from c2o_evidence.verify.runs import Evaluated, Task, data_digest, evaluate_all, expected_rows
@@ -79,7 +81,7 @@ class _Check:
         if path not in self.digests:
             return None
         try:
-            return (self.root / path).read_bytes().decode("utf-8")
+            return read_plain(self.root / path, MAX_TABLE).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -150,7 +152,7 @@ class _Check:
         started = time.perf_counter()
         try:
             evaluated = evaluate_all(self.root / "data" / "val.json", tasks, jobs=jobs, progress=progress)
-        except EvidenceError as error:
+        except TableError as error:
             self.add(Finding("malformed", "data/val.json", self._shorten(str(error))))
             return None
         self.result.ap_seconds = time.perf_counter() - started
@@ -260,6 +262,7 @@ class _Check:
         root, suite, digests = self.root, self.suite, self.digests
         self.add(*check_attention(root, suite, digests, self.records.get("attention/record.json")))
         self.add(*check_curves(root, suite, digests))
+        self.add(*unsafe_figures(root, suite, digests))
         if any(finding.path in TABLES_SHOWN for finding in self.result.findings):
             self.result.notes.append("figures were not compared: the tables that they show do not hold")
         else:
