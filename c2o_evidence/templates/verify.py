@@ -172,8 +172,7 @@ def read_sums(check):
     if lines.pop():
         check.add("malformed", SUMS, "the last line is cut off")
     for number, line in enumerate(lines, 1):
-        match = LINE.fullmatch(line)
-        row = f"line {number}"
+        match, row = LINE.fullmatch(line), f"line {number}"
         if not match:
             check.add("malformed", SUMS, "is not '<64 hex digits>  <path>'", row=row)
             continue
@@ -226,15 +225,15 @@ def check_files(check):
         other = moved.get(check.digests[path])
         message = f"carries the content of {other}" if other else "its content is not the one that was listed"
         check.add("swapped" if other else "changed", path, message, expected=listed[path], found=check.digests[path])
-    for path in sorted(check.digests):
+    for path in (path for path in sorted(check.digests) if path.endswith(".sha256")):
         target = path[: -len(".sha256")]
-        if path.endswith(".sha256") and check.digests.get(target):
-            try:
-                text = read_file(os.path.join(check.root, path), 4096).decode("utf-8", "replace")
-            except (OSError, Refused) as error:
-                text = str(error)
-            if text != "{}  {}\n".format(check.digests[target], target.split("/")[-1]):
-                check.add("stale", path, "does not fit " + target, expected=check.digests[target], found=text.strip())
+        expected = check.digests.get(target, "a file")
+        try:
+            text = read_file(os.path.join(check.root, path), 4096).decode("utf-8", "replace")
+        except (OSError, Refused) as error:
+            text = str(error)
+        if text != "{}  {}\n".format(expected, target.split("/")[-1]):
+            check.add("stale", path, "does not fit " + target, expected=expected, found=text.strip())
     return root_digest, sum(files[path] for path in order)
 
 
@@ -285,10 +284,19 @@ def deviation(values, ddof):
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - ddof))
 
 
-def check_cell(check, path, row, column, expected, text):
-    if text is not None and not close(expected, number(text)):
-        message = "does not follow from tables/runs.tsv"
-        check.add("row-edited", path, message, row=row, column=column, expected=repr(expected), found=text)
+def check_cells(check, path, place, row, values):
+    """The statistics of a row that follow from the AP of its runs; a table need not have them all."""
+    expected = {"n_runs": float(len(values)), "mean_AP": mean(values)}
+    expected.update({"std_AP_pop": deviation(values, 0), "std_AP_sample": deviation(values, 1)})
+    for column, value in expected.items():
+        if column in row and not close(value, number(row[column])):
+            check.add(
+                "row-edited", path, "does not follow from tables/runs.tsv", place, column, repr(value), row[column]
+            )
+
+
+def run_name(row):
+    return ", ".join(f"{name}={row.get(name)}" for name in KEY)
 
 
 def check_runs(check, runs):
@@ -298,25 +306,25 @@ def check_runs(check, runs):
     for name in sorted(check.digests):
         if re.fullmatch(r"eval/[^/]+/seed\d+/results\.tsv", name):
             for row in read_tsv(check, name) or ():
+                if tuple(row.items()) in written:
+                    check.add("used-twice", name, "this run is there more than once", row=run_name(row))
                 written.setdefault(tuple(row.items()), name)
     seen = set()
     for run in runs:
         key = tuple(run.get(name) for name in KEY)
-        row = "exp_name={}, train_seed={}, eval_seed={}".format(*key)
+        row = run_name(run)
         if key in seen:
             check.add("used-twice", path, "this seed is used twice", row=row)
         seen.add(key)
-        checkpoint = check.digests.get(run.get("ckpt_path"))
-        if checkpoint != run.get("ckpt_sha256"):
-            message = "the checkpoint {} has another digest".format(run.get("ckpt_path"))
-            check.add("stale", path, message, row, "ckpt_sha256", checkpoint or "a file", run.get("ckpt_sha256"))
+        said, found = run.get("ckpt_sha256"), check.digests.get(run.get("ckpt_path"), "a file")
+        if found != said:
+            check.add("stale", path, f"{run.get('ckpt_path')} has another digest", row, "ckpt_sha256", found, said)
         if tuple(run.items()) not in written:
             check.add("row-edited", path, "no eval/*/seed*/results.tsv has this row", row=row)
     have = {tuple(run.items()) for run in runs}
     for items, name in written.items():
         if items not in have:
-            row = ", ".join("{}={}".format(*item) for item in items if item[0] in KEY)
-            check.add("row-missing", path, f"a run of {name} is not in the table", row=row)
+            check.add("row-missing", path, f"a run of {name} is not in the table", row=run_name(dict(items)))
 
 
 def check_tables(check):
@@ -325,30 +333,30 @@ def check_tables(check):
     if runs is None:
         return 0
     check_runs(check, runs)
-    values_of = {}  # by row, and by row and train seed
+    values_of, run_of = {}, {}  # by row, and by row and train seed
     for run in runs:
+        run_of.setdefault((run.get("exp_name"), run.get("train_seed")), run)
         for key in (run.get("exp_name"), (run.get("exp_name"), run.get("train_seed"))):
             values_of.setdefault(key, []).append(number(run.get("AP", "")))
     path = "tables/summary.tsv"
     for row in read_tsv(check, path) or ():
         values = values_of.get(row.get("exp_id"), [])
         place = "exp_id={}".format(row.get("exp_id"))
-        check_cell(check, path, place, "n_runs", float(len(values)), row.get("n_runs"))
-        check_cell(check, path, place, "mean_AP", mean(values), row.get("mean_AP"))
-        check_cell(check, path, place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
-        check_cell(check, path, place, "std_AP_sample", deviation(values, 1), row.get("std_AP_sample"))
+        check_cells(check, path, place, row, values)
     for row in read_tsv(check, "manifest.tsv") or ():
         key = (row.get("exp_id"), row.get("train_seed"))
         values = values_of.get(key, [])
         place = "exp_id={}, train_seed={}".format(*key)
-        check_cell(check, "manifest.tsv", place, "n_runs", float(len(values)), row.get("n_runs"))
-        check_cell(check, "manifest.tsv", place, "mean_AP", mean(values), row.get("mean_AP"))
-        check_cell(check, "manifest.tsv", place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
-        for name, digest in (("ckpt_path", "ckpt_sha256"), ("results_tsv", "results_sha256")):
-            found = check.digests.get(row.get(name))
-            if found != row.get(digest):
-                message = f"{row.get(name)} has another digest"
-                check.add("stale", "manifest.tsv", message, place, digest, found or "a file", row.get(digest))
+        check_cells(check, "manifest.tsv", place, row, values)
+        for name in ("ckpt_path", "config_sha256"):
+            expected, found = run_of.get(key, row).get(name), row.get(name)
+            if expected != found:
+                check.add("stale", "manifest.tsv", "is not that of tables/runs.tsv", place, name, expected, found)
+        pairs = (("ckpt_path", "ckpt_sha256"), ("results_tsv", "results_sha256"), ("detections", "detections_sha256"))
+        for name, digest in pairs:
+            said, found = row.get(digest), check.digests.get(row.get(name), "a file")
+            if found != said:
+                check.add("stale", "manifest.tsv", f"{row.get(name)} has another digest", place, digest, found, said)
     return len(runs)
 
 

@@ -151,7 +151,7 @@ def _check_whole(suite: Suite, path: str, record: Record, job: Job) -> Iterator[
 
 
 def _check_host(path: str, record: Record) -> Iterator[Finding]:
-    """The short id of the hardware follows from its fingerprint."""
+    """The short id of the hardware follows from its fingerprint, which knows the versions of some tools too."""
     said = str(record.host["hardware_id"])
     try:
         expected = fingerprint_id(dict(record.host["hardware"]))
@@ -160,6 +160,12 @@ def _check_host(path: str, record: Record) -> Iterator[Finding]:
     for found in {said, str(record.host["hardware"].get("id"))} - {expected}:
         message = "does not follow from the fingerprint of the hardware"
         yield Finding("stale", path, message, column="hardware_id", expected=expected, found=found)
+    packages = record.host["hardware"].get("packages")
+    versions = {"python": record.host["hardware"].get("python")} | (packages if isinstance(packages, dict) else {})
+    for name, version in versions.items():
+        if name in record.tools and record.tools[name] != version:
+            message = "is not the version that the fingerprint has"
+            yield Finding("stale", path, message, "", f"tools.{name}", str(version), str(record.tools[name]))
 
 
 def _in_bundle(suite: Suite, file: RecordedFile) -> str | None:

@@ -142,8 +142,8 @@ def read_json(path: Path, most: int) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def data_digest(root: Path, digests: Mapping[str, str]) -> tuple[str, list[Finding]]:
-    """The data set's digest, from its manifest, and findings where manifest and annotations do not fit
+def data_digest(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[str, list[Finding]]:
+    """The data set's digest, from its manifest, and findings where manifest, annotations and suite do not fit
     together.
     """
     path = "data/manifest.json"
@@ -172,6 +172,19 @@ def data_digest(root: Path, digests: Mapping[str, str]) -> tuple[str, list[Findi
                 found=digests.get("data/val.json", ""),
             )
         )
+    annotations = root / "data" / "val.json"
+    said: dict[str, tuple[Any, Any]] = {"name": (suite.data_name, document.get("name"))}
+    if "data/val.json" in digests:
+        said["bytes"] = (annotations.stat().st_size, files[annotation].get("bytes"))
+    if "sha256" in suite.data_config:
+        said["sha256"] = (suite.data_config["sha256"], document["sha256"])
+    config = document.get("config")
+    if isinstance(config, dict) and suite.data_config.get("kind") == "digits":  # it holds the configuration itself
+        said |= {f"config.{key}": (value, config[key]) for key, value in suite.data_config.items() if key in config}
+    for column, (expected, found) in said.items():
+        if found != expected:
+            message = "is not that of the data set of suite.yaml"
+            findings.append(Finding("stale", path, message, "", column, str(expected), str(found)))
     return str(document["sha256"]), findings
 
 

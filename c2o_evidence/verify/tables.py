@@ -89,7 +89,7 @@ class _Check:
         self._check_files()
         dataset = NO_DIGEST
         if self.suite.rows:
-            dataset, findings = data_digest(self.root, self.digests)
+            dataset, findings = data_digest(self.root, self.suite, self.digests)
             self.add(*findings)
         self._check_jobs()
         runs = self._runs(dataset, jobs, progress)
@@ -231,10 +231,14 @@ class _Check:
         self.add(*(self._name_swap(finding) for finding in findings))
         return rows
 
+    def _all_digests(self) -> dict[str, str]:
+        """The digests of all files that the suite asks for; NO_DIGEST for one that is not there."""
+        return {**dict.fromkeys(bundle_files(self.suite), NO_DIGEST), **self.digests}
+
     def _tables(self, runs: list[Row], timing: list[Row]) -> None:
         try:
             files = build_all(self.suite, runs, timing)
-            manifest = manifest_rows(self.suite, runs, self.digests)
+            manifest = manifest_rows(self.suite, runs, self._all_digests())
         except EvidenceError as error:
             self.add(Finding("row-missing", "tables/summary.tsv", f"cannot be recomputed: {error}"))
             return

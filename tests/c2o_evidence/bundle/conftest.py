@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def write_data(folder: Path) -> str:
     manifest = {
         "schema": 1,
         "name": "toy",
+        "config": {"name": "toy", "seed": 7, "scenes": {"val": 6}},
         "sha256": whole,
         "splits": {"val": {"annotation": "val.json"}},
         "files": {"val.json": {"bytes": len(text), "sha256": digest}},
@@ -137,7 +139,8 @@ def train(root: Path, base: Path, suite: Suite, experiment: str, seed: int) -> N
     save_file({"w": rng.normal(size=(8, 8)).astype(np.float32)}, model, metadata=metadata)
     write_sidecar(model)
     (folder / "config.yaml").write_text(yaml.safe_dump(suite.config_of(experiment)))
-    curve = [{"iteration": i, "lr": 0.1 / i, "loss": 3.0 / i + seed + 0.1 * len(experiment)} for i in range(1, 6)]
+    rank = suite.needed.index(experiment)
+    curve = [{"iteration": i, "lr": 0.1 / i, "loss": 3.0 / i + seed + 0.1 * rank} for i in range(1, 6)]
     write_tsv(folder / "curve.tsv", curve, "curve")
     made = {
         name: folder / name for name in ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv")
@@ -248,8 +251,8 @@ def stage(root: Path) -> Path:
     return bundle
 
 
-@pytest.fixture(scope="session", autouse=True)
-def drawn_once() -> Iterator[None]:
+@contextmanager
+def drawing_once() -> Iterator[None]:
     """Figures follow from their rows alone, so those that are verified again and again are drawn once a session."""
     draw, drawn = figures.build_figures, {}
 
@@ -264,10 +267,14 @@ def drawn_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with all results of the suite `toy` and its staged bundle. Not to be changed."""
-    root = tmp_path_factory.mktemp("built")
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    with drawing_once():
+        yield
+
+
+def build(root: Path) -> None:
+    """All results of the suite `toy` in an empty directory, which becomes a repository, and the staged bundle."""
     for name, text in FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,6 +290,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluate(root, base, suite, experiment, seed, dataset)
     measure(root, base, suite)
     stage(root)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with all results of the suite `toy` and its staged bundle. Not to be changed."""
+    root = tmp_path_factory.mktemp("built")
+    build(root)
     return root
 
 
