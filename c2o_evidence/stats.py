@@ -37,7 +37,7 @@ def _squares(values: Sequence[float]) -> float:
     return math.fsum((value - centre) ** 2 for value in values)
 
 
-def t_quantile(probability: float, df: int) -> float:
+def t_quantile(probability: float, df: float) -> float:
     """Quantile of Student's t with `df` >= 1 degrees of freedom."""
     from scipy.special import stdtrit
 
@@ -155,7 +155,7 @@ def paired_t(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]],
     )
 
 
-def _two_sided(t: float, df: int) -> float:
+def _two_sided(t: float, df: float) -> float:
     if math.isnan(t):
         return NAN
     from scipy.special import stdtr
@@ -190,3 +190,39 @@ def refuse_test(test: str, n: int, m: int | None = None, alpha: float = 0.05) ->
         return None
     size = f"n = {n}" if m is None else f"n = {n} and {m}"
     return f"{test}: refused, its smallest two-sided p at {size} is {least:.4g}, not below {alpha:g}"
+
+
+@dataclass(frozen=True)
+class WelchT:
+    """Welch's t test of mean b - mean a; `t` and `p` are nan where neither side varies, all is nan below two values."""
+
+    n_a: int
+    n_b: int
+    mean_diff: float
+    ci_low: float
+    ci_high: float
+    t: float
+    df: float
+    p: float
+
+
+def welch_t(
+    a: tuple[float, float, int], b: tuple[float, float, int], level: float = 0.95
+) -> WelchT:
+    """Compare two means of unpaired values without taking their variances for equal.
+
+    Args:
+        a, b: mean, sample standard deviation and number of the values (one a train seed).
+    """
+    (mean_a, std_a, n_a), (mean_b, std_b, n_b) = a, b
+    diff = mean_b - mean_a
+    if n_a < 2 or n_b < 2:
+        return WelchT(n_a, n_b, diff, NAN, NAN, NAN, NAN, NAN)
+    part_a, part_b = std_a**2 / n_a, std_b**2 / n_b
+    error = math.sqrt(part_a + part_b)
+    if not error > 0:
+        return WelchT(n_a, n_b, diff, diff, diff, NAN, NAN, NAN) if error == 0 else WelchT(n_a, n_b, diff, *[NAN] * 5)
+    # Welch-Satterthwaite
+    df = (part_a + part_b) ** 2 / (part_a**2 / (n_a - 1) + part_b**2 / (n_b - 1))
+    half = t_quantile(0.5 + level / 2, df) * error
+    return WelchT(n_a, n_b, diff, diff - half, diff + half, diff / error, df, _two_sided(diff / error, df))
