@@ -1,5 +1,6 @@
 """SHA-256 of files, JSON values and directory trees, and `NAME.sha256` sidecars as `sha256sum -c` reads."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,9 @@ from typing import Any
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import DigestError
+from c2o_evidence.limits import MAX_SIDECAR
 from c2o_evidence.paths import resolve_inside
+from c2o_evidence.plain_file import NotPlain, open_plain, read_plain
 
 CHUNK = 1 << 18  # bytes; one system call is small beside the hashing, and the chunk stays in the second-level cache
 _SIDECAR_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)\n?")
@@ -24,7 +27,7 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_stream(
     descriptor: int, buffer: bytearray | None = None, progress: Callable[[int], None] | None = None
 ) -> str:
-    """SHA-256 of what an open file holds from its position on. Raises OSError as reading does.
+    """SHA-256 of what an open file holds from its begin on. Raises OSError as reading does, or if the file grows.
 
     Args:
         buffer: where to read to, for a caller that hashes many files; overwritten.
@@ -33,7 +36,11 @@ def sha256_stream(
     buffer = bytearray(CHUNK) if buffer is None else buffer
     view = memoryview(buffer)
     digest = hashlib.sha256()
+    left = os.fstat(descriptor).st_size
     while count := os.readv(descriptor, [buffer]):
+        left -= count
+        if left < 0:  # a writer could keep a reader busy forever
+            raise NotPlain(errno.EBUSY, "grew while it was read")
         digest.update(view[:count])
         if progress is not None:
             progress(count)
@@ -47,7 +54,7 @@ def sha256_file(path: Path | str) -> str:
         DigestError: the file does not exist or cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_plain(path)
         try:
             return sha256_stream(descriptor)
         finally:
@@ -80,7 +87,10 @@ def _check_json(value: Any, where: str) -> None:
     elif isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise DigestError(f"{where or 'value'}: {value!r} has no digest; use a finite number")
-    elif not (value is None or isinstance(value, (bool, int, str))):
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise DigestError(f"{where or 'value'}: {value!r} is half a character, which has no digest; correct it")
+    elif not (value is None or isinstance(value, (bool, int))):
         raise DigestError(
             f"{where or 'value'}: a {type(value).__name__} has no digest; use text, numbers, lists, mappings"
         )
@@ -132,7 +142,7 @@ def read_sidecar(path: Path | str) -> str:
     target = Path(path)
     sidecar = sidecar_path(target)
     try:
-        text = sidecar.read_text(encoding="utf-8")
+        text = read_plain(sidecar, MAX_SIDECAR).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DigestError(f"{sidecar}: cannot be read; make it again from a trusted copy of {target.name}") from error
     match = _SIDECAR_LINE.fullmatch(text)

@@ -3,9 +3,11 @@
 import os
 import re
 import stat
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 from c2o_evidence.errors import UnsafePathError
+from c2o_evidence.limits import MAX_NAME, MAX_PATH
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -15,7 +17,8 @@ def safe_relative(text: str) -> PurePosixPath:
 
     Raises:
         UnsafePathError: the path is empty, absolute, has a `..`, `.` or empty part, a backslash, a drive
-            letter or a control character. The message names the path and the fault.
+            letter or a control character, is not UTF-8 in normal form NFC, or too long. The message names the path
+            and the fault.
     """
     fault = path_fault(text)
     if fault:
@@ -38,6 +41,24 @@ def path_fault(text: str) -> str | None:
         return "the path climbs out of its directory"
     if "" in parts or "." in parts:
         return "the path is not in its shortest form"
+    if not text.isascii():
+        return _unicode_fault(text)
+    if len(text) > MAX_PATH or (len(text) > MAX_NAME and max(map(len, parts)) > MAX_NAME):
+        return "the path is too long"
+    return None
+
+
+def _unicode_fault(text: str) -> str | None:
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "the path is not UTF-8"
+    if not text.isprintable():  # controls beyond ASCII, and what shows a name in another order than it has
+        return "the path has a control character"
+    if not unicodedata.is_normalized("NFC", text):
+        return "the path is not in Unicode's normal form NFC, so another path looks the same"
+    if len(data) > MAX_PATH or max(map(len, data.split(b"/"))) > MAX_NAME:
+        return "the path is too long"
     return None
 
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -58,9 +58,10 @@ TELLING_FLAGS = frozenset(
 )
 
 
-def snakemake_command(target: str, extra: Sequence[str]) -> list[str]:
-    """The command line. The target comes first: some flags of Snakemake would swallow it behind them."""
-    return [sys.executable, "-m", "snakemake", target, *extra]
+def snakemake_command(target: str | Sequence[str], extra: Sequence[str]) -> list[str]:
+    """The command line. The targets come first: some flags of Snakemake would swallow them behind them."""
+    targets = [target] if isinstance(target, str) else target
+    return [sys.executable, "-m", "snakemake", *targets, *extra]
 
 
 def only_tells(extra: Sequence[str]) -> bool:
@@ -136,15 +137,27 @@ def _end_of_logs(block: JobBlock, root: Path) -> list[str]:
 class Build:
     """One run of Snakemake with its view.
 
-    `jobs` are the suite's jobs with their cost, for the remaining time.
+    `jobs` are the suite's jobs with their cost, for the remaining time; `targets` (default: the deliverable) are
+    relative to `root`; `environment` takes the place of this process's.
     """
 
-    def __init__(self, name: str, jobs: Sequence[Job], root: Path, stream: TextIO) -> None:
+    def __init__(
+        self,
+        name: str,
+        jobs: Sequence[Job],
+        root: Path,
+        stream: TextIO,
+        *,
+        targets: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.jobs = jobs
         self.root = root
         self.stream = stream
         self.target = f"deliverables/{name}"
+        self.targets = list(targets) or [self.target]
+        self.environment = environment
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.log_path = root / "logs" / name / f"snakemake-{stamp}-{os.getpid()}.log"
         self.log = SnakemakeLog()
@@ -159,8 +172,8 @@ class Build:
         with signals.installed(), self.log_path.open("wb") as sink, self.log_path.open("rb") as source:
             # Its own process group: the interrupt of the terminal then reaches it once, through us.
             process = subprocess.Popen(
-                snakemake_command(self.target, extra), cwd=self.root, stdin=subprocess.DEVNULL, stdout=sink,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                snakemake_command(self.targets, extra), cwd=self.root, env=self.environment,
+                stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             signals.process = process
             read = _line_reader(source)

@@ -90,12 +90,12 @@ class PlainView:
 class RichView:
     """A bar over the whole build with the remaining time, and one line a running training."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._title = title
-        self._live: Live = Live(console=Console(), refresh_per_second=4, transient=True)
+        self._live: Live = Live(console=Console(file=stream), refresh_per_second=4, transient=True)
         self._live.start()
 
     def update(self, state: BuildState) -> None:
@@ -134,5 +134,5 @@ class RichView:
 def make_view(title: str, stream: TextIO) -> View:
     """The live view if `stream` is a terminal, else plain lines."""
     if stream.isatty():
-        return RichView(title)
+        return RichView(title, stream)
     return PlainView(stream)

@@ -8,7 +8,7 @@ names and descriptions.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from c2o_evidence.suite_spec import (
     MainRow,
     Parent,
     Recipe,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
+    Tolerances,
 )
 
 __all__ = [
@@ -39,10 +41,12 @@ __all__ = [
     "MainRow",
     "Parent",
     "Recipe",
+    "Selection",
     "Speedup",
     "Suite",
     "SuiteRow",
     "TimingSpec",
+    "Tolerances",
     "load_resolved_suite",
     "load_suite",
 ]
@@ -72,6 +76,7 @@ class Suite:
     speedups: tuple[Speedup, ...] = ()
     timing: TimingSpec | None = None
     attention: AttentionSpec | None = None
+    tolerances: Tolerances | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -261,7 +266,10 @@ class Suite:
             {
                 "kind": "tables",
                 "title": self.title,
-                "rows": [[row.exp_id, row.label, row.experiment] for row in self.rows],
+                "rows": [
+                    [row.exp_id, row.label, row.experiment, *([vars(row.selected)] if row.selected else [])]
+                    for row in self.rows
+                ],
                 "main": [vars(row) for row in self.main_table],
                 "comparisons": [vars(item) for item in self.comparisons],
                 "speedups": [vars(item) for item in self.speedups],
@@ -284,10 +292,10 @@ class Suite:
             document["experiments"] = {
                 name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
             }
-            document["rows"] = [_plain(row) for row in self.rows]
+            document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
-        for key in ("timing", "attention"):
+        for key in ("timing", "attention", "tolerances"):
             if getattr(self, key) is not None:
                 document[key] = _plain(getattr(self, key))
         return document
@@ -295,6 +303,17 @@ class Suite:
     def to_yaml(self) -> str:
         """The resolved suite as YAML text; `load_resolved_suite` reads it. Equal suites give equal bytes."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+
+    def with_sources(self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str]) -> "Suite":
+        """This suite with sources that are given and not read: what a verifier has of a suite from a bundle.
+
+        Args:
+            configs: merged configuration by experiment. code: digest of the sources by part (c2o_evidence.code).
+
+        Digests that need more than what is given raise SuiteError.
+        """
+        known: dict[Any, Any] = {("config", name): dict(config) for name, config in configs.items()}
+        return replace(self, root=None, _cache=known | {("code", part): digest for part, digest in code.items()})
 
     def _code(self, part: str) -> str:
         key = ("code", part)
@@ -335,6 +354,11 @@ def load_resolved_suite(path: Path | str) -> Suite:
     from c2o_evidence.suite_check import read_resolved
 
     return read_resolved(Path(path))
+
+
+def _plain_row(row: SuiteRow) -> dict[str, Any]:
+    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
+    return _plain(row, drop=("selected",)) | ({"selected": _plain(row.selected)} if row.selected else {})
 
 
 def _plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:

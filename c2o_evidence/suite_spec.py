@@ -18,6 +18,19 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """That something about a row was chosen by looking at its results: what, on which data, and the row without it."""
+
+    what: str
+    chosen_on: str
+    unselected: str
+
+    def __str__(self) -> str:
+        """As the column `selected` of a table has it."""
+        return f"{self.what}, chosen on {self.chosen_on}; without: {self.unselected}"
+
+
+@dataclass(frozen=True)
 class SuiteRow:
     """One row of the summary table: an experiment's checkpoints at one number of steps."""
 
@@ -26,6 +39,7 @@ class SuiteRow:
     sample_step: int
     opts: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    selected: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,24 @@ class AttentionSpec:
     heads: int
     dim: int
     repeats: int
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How far a replay may be from the bundle, in points of a metric (0-100): `c2o verify --level eval` and `train`.
+
+    Keys are columns of a results TSV; `per_class` stands for all of one class each (`AP-NAME`, `AP_voc07-NAME`). A
+    metric that is not named has to be equal.
+
+    Attributes:
+        eval: of a run, when its frozen checkpoint is evaluated again.
+        train: of a run, when its checkpoint is trained again too.
+        train_mean: of a table row, the mean over its runs, when all its checkpoints are trained again.
+    """
+
+    eval: Mapping[str, float] = field(default_factory=dict)
+    train: Mapping[str, float] = field(default_factory=dict)
+    train_mean: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

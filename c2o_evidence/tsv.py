@@ -17,7 +17,9 @@ from typing import Any, Literal, cast
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import TableError
+from c2o_evidence.limits import MAX_COLUMNS, MAX_TABLE
 from c2o_evidence.paths import path_fault
+from c2o_evidence.plain_file import LIMITS, read_plain
 from c2o_evidence.schemas import did_you_mean, load_schema
 
 Cell = str | int | float | None
@@ -26,7 +28,9 @@ Kind = Literal["int", "float", "str", "sha256", "path"]
 
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What a spreadsheet would run. A label such as "+ IoU bias" is text for it only while it has words alone.
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?!\Z| [\w ,.+/-]*\Z))")
 
 
 class _Known(dict[Any, Any]):
@@ -39,6 +43,13 @@ class _Known(dict[Any, Any]):
     def __missing__(self, key: Any) -> Any:
         value = self[key] = self.function(key)
         return value
+
+
+def text_fault(text: str) -> str | None:
+    """Why a text cannot be a cell, or None: it would break the line, hide on a terminal or run in a spreadsheet."""
+    if _CONTROL.search(text):
+        return "has a tab, a line break or another control character"
+    return "is a formula to a spreadsheet; begin with a letter" if _FORMULA.match(text) else None
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,8 @@ class Column:
             raise ValueError(f"is above {self.maximum:g}")
 
     def _check_text(self, text: str) -> None:
-        if _CONTROL.search(text):
-            raise ValueError("has a tab, a line break or another control character")
+        if fault := text_fault(text):
+            raise ValueError(fault)
         if self.kind == "sha256" and not _SHA256.fullmatch(text):
             raise ValueError("is not a SHA-256 of 64 lowercase hexadecimal digits")
         if self.kind == "path" and (fault := path_fault(text)):
@@ -296,7 +307,7 @@ def read_tsv(path: Path | str, schema: TsvSchema | str, *, strict: bool = True) 
         TableError: the file is missing, or breaks the schema: `FILE:LINE: COLUMN: VALUE what is wrong`.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = read_plain(path, MAX_TABLE).decode("utf-8")
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}; make the table again") from error
     except UnicodeDecodeError as error:
@@ -318,11 +329,17 @@ def _check_header(header: Sequence[str], schema: TsvSchema, source: str) -> None
         if index >= len(header) or header[index] != name:
             found = repr(header[index]) if index < len(header) else "nothing"
             raise TableError(f"{source}: header: column {index + 1} is {found} instead of {name!r}; restore the header")
-    for index, name in enumerate(header):
-        if schema.column(name) is None or "\t" in name or "\n" in name:
+    if len(header) > MAX_COLUMNS:
+        raise TableError(
+            f"{source}: header: has {len(header)} columns, more than the limit of {MAX_COLUMNS} ({LIMITS})"
+        )
+    seen: set[str] = set()
+    for name in header:
+        if schema.column(name) is None or _CONTROL.search(name):
             raise TableError(f"{source}: header: {name!r} unknown column; {did_you_mean(name, schema.names)}")
-        if name in header[:index]:
+        if name in seen:
             raise TableError(f"{source}: header: {name!r} is there twice; every column has its own name")
+        seen.add(name)
 
 
 def _need(schema: TsvSchema, name: str) -> Column:

@@ -47,7 +47,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Move:
-    """A number that is another one in B. `unit` is put behind it; a time is judged by its ratio."""
+    """A number that is another one in B."""
 
     column: str
     a: float
@@ -134,15 +134,17 @@ def over_seeds(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]
         paired = stats.paired_t(b, a)
         numbers = (paired.ci_low, paired.ci_high, paired.t, paired.df, paired.p)
         return _judged("paired t", paired.n, paired.n, numbers)
-    means_a, means_b = ([stats.mean(values) for values in side.values()] for side in (a, b))
-    moments_a, moments_b = ((stats.mean(m), stats.std_sample(m), len(m)) for m in (means_a, means_b))
-    return from_moments(moments_a, moments_b)
+    return _welch(stats.welch_t(b, a))
 
 
 def from_moments(a: tuple[float, float, int], b: tuple[float, float, int]) -> Test:
-    """Welch's test from mean, sample standard deviation and number of the train-seed means of each side."""
-    welch = stats.welch_t(a, b)
-    return _judged("Welch t", welch.n_a, welch.n_b, (welch.ci_low, welch.ci_high, welch.t, welch.df, welch.p))
+    """Welch's test of B - A from mean, sample standard deviation and number of the train-seed means of each side."""
+    return _welch(stats.welch_of_moments(b, a))
+
+
+def _welch(test: stats.WelchT) -> Test:
+    """The test of B - A: B comes first in it."""
+    return _judged("Welch t", test.n_b, test.n_a, (test.ci_low, test.ci_high, test.t, test.df, test.p))
 
 
 def _judged(kind: str, n_a: int, n_b: int, numbers: tuple[float, float, float, float, float]) -> Test:

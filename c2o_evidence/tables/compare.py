@@ -24,7 +24,11 @@ def build_comparisons(suite: Suite, runs: Sequence[Row], metric: str = "AP") -> 
     for item in suite.comparisons:
         a, b = (runs_of(groups.get(name, []), name, metric) for name in (item.a, item.b))
         test = stats.paired_t(a, b)
-        refused = [reason for name in RANK_TESTS if (reason := stats.refuse_test(name, test.n)) is not None]
+        reasons = [
+            stats.refuse_interval(test.n, "paired t test"),
+            *(stats.refuse_test(name, test.n) for name in RANK_TESTS),
+        ]
+        refused = [reason for reason in reasons if reason is not None]
         rows.append(
             {
                 "a": item.a,

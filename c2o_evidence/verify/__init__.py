@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
 from c2o_evidence.digest_cache import DigestCache, user_cache
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
-from c2o_evidence.verify.files import FilesResult, check_files
+from c2o_evidence.verify.files import FilesResult, check_files, walk
 from c2o_evidence.verify.findings import LEVELS, Finding, Report
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
 
-# Called with the phase ("files": bytes, "tables": runs) and how much of it was just done.
+# Called with the phase ("files": bytes, "tables": runs, "replay": 0 when it begins) and how much of it was just done.
 Progress = Callable[[str, int], None]
 
-NOT_BUILT = {
-    "eval": "it will evaluate the frozen checkpoints again: a verdict for each run",
-    "train": "it will train again from nothing and compare checkpoint digests, then metrics",
-}
+REPLAYED = ("eval", "train")  # levels that run the workflow of a checkout
 
 
 def verify(
@@ -33,23 +32,27 @@ def verify(
     jobs: int | None = None,
     progress: Progress | None = None,
     cached: bool = False,
+    checkout: Path | None = None,
+    keep: bool = False,
+    stream: TextIO | None = None,
 ) -> Report:
     """Verifies the bundle at `path`.
 
     Args:
-        level: `files` or `tables` (which includes `files`); see evidence levels in `c2o verify --help`.
+        level: `files`, `tables`, `eval` or `train`; see `c2o verify --help` and docs/verify.md. Each includes `files`,
+            all but that include `tables`. `eval` and `train` begin where those have found nothing.
         ledger: the deliverables ledger; default `manifests/deliverables.tsv` of the checkout that `path` lies
-        in, if any. jobs: threads for hashing, processes for recomputing AP. progress: called as
+        in, if any. jobs: threads for hashing, processes for recomputing AP, jobs of a replay. progress: called as
         `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done. cached: do not read a file
-        again whose state this user's digest cache knows; the report says how many those were.
+        again whose state this user's digest cache knows; the report says how many those were. checkout: whose workflow,
+        code and environment do a replay. keep: leave the room of a replay. `progress("replay", 0)` comes before a
+        replay shows its own progress on `stream` (default: stderr).
 
     Raises:
-        EvidenceError: `path` is no bundle, or the level is unknown or not built yet. Faults of a bundle never
-        raise:
-            they are findings of the report.
+        EvidenceError: `path` is no bundle, the level is unknown, or a replay cannot be begun here. Faults of a
+            bundle never raise: they are findings of the report.
+        KeyboardInterrupt: the user stopped a replay; the same call goes on.
     """
-    if level in NOT_BUILT:
-        raise EvidenceError(f"--level {level}: not built yet; {NOT_BUILT[level]}. Use --level tables")
     if level not in LEVELS:
         raise EvidenceError(f"--level {level}: unknown; use one of {', '.join(LEVELS)}")
     root = Path(path)
@@ -57,6 +60,10 @@ def verify(
         raise EvidenceError(f"{path}: is not a directory; give a bundle, e.g. deliverables/NAME")
     if not (root / SUMS_NAME).is_symlink() and not (root / SUMS_NAME).is_file():
         raise EvidenceError(f"{path}: has no {SUMS_NAME}, so it is no bundle; give a bundle, e.g. deliverables/NAME")
+    if level in REPLAYED:
+        from c2o_evidence.verify.replay.workflow import check_environment
+
+        checkout = check_environment(checkout, level)
     report = Report(str(path), level)
     started = time.perf_counter()
     with DigestCache(user_cache()) if cached else nullcontext() as cache:
@@ -73,8 +80,12 @@ def verify(
     report.add(files.findings)
     _check_ledger(root, files, ledger, report)
     report.seconds["files"] = time.perf_counter() - started
-    if level == "tables":
+    if level != "files":
         _check_tables(root, files, report, jobs, progress)
+    if level in REPLAYED and checkout is not None:
+        if progress is not None:
+            progress("replay", 0)
+        _replay(root, files, report, checkout, jobs=jobs, keep=keep, stream=stream or sys.stderr)
     return report
 
 
@@ -99,6 +110,14 @@ def _check_ledger(root: Path, files: FilesResult, ledger: Path | None, report: R
         report.add([Finding("stale", SUMS_NAME, message, expected=frozen.root_sha256, found=files.root_digest)])
 
 
+def _changed_since(root: Path, files: FilesResult) -> Iterator[Finding]:
+    """Files that are not what was hashed any more: what level `tables` has read may not be what the digests are of."""
+    stamps = walk(root).stamps
+    for path in files.found:
+        if stamps.get(path) != files.stamps[path]:
+            yield Finding("unsafe", path, "changed while the bundle was verified; verify a copy that nothing writes to")
+
+
 def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | None, progress: Progress | None) -> None:
     from c2o_evidence.verify.tables import check_tables
 
@@ -110,6 +129,31 @@ def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | No
         root, files.found, jobs=jobs, progress=None if progress is None else lambda n: progress("tables", n)
     )
     report.add(result.findings)
+    report.add(_changed_since(root, files))
     report.notes += result.notes
     report.counts |= {"runs": result.runs, "cells": result.cells}
     report.seconds |= {"tables": time.perf_counter() - started, "AP": result.ap_seconds}
+
+
+def _replay(
+    root: Path, files: FilesResult, report: Report, checkout: Path, *, jobs: int | None, keep: bool, stream: TextIO
+) -> None:
+    if report.findings:
+        report.notes.append("nothing was replayed: the bundle does not hold at the levels below")
+        return
+    from c2o_evidence.suite import load_resolved_suite
+    from c2o_evidence.verify.replay import Source, replay
+
+    suite = load_resolved_suite(root / "suite.yaml")
+    if not suite.rows:
+        report.notes.append("nothing was replayed: the suite has no runs, only measured times")
+        return
+    source = Source(root, suite, files.found, files.root_digest)
+    result = replay(source, report.level, checkout, stream=stream, jobs=jobs, keep=keep)
+    report.replay = result
+    report.add(result.all_findings())
+    report.seconds[report.level] = result.seconds
+    if suite.tolerances is None:
+        report.notes.append("the suite declares no tolerances: only bit-exact runs pass")
+    if result.room:
+        report.notes.append(f"the replay is kept in {result.room}, its logs in logs/{suite.name} there")

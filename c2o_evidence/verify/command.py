@@ -13,6 +13,8 @@ from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import read_ledger
+from c2o_evidence.limits import MAX_MESSAGE
+from c2o_evidence.printable import printable
 from c2o_evidence.verify import Progress, Report, verify
 from c2o_evidence.verify.files import sizes_to_hash
 
@@ -47,11 +49,18 @@ def _progress(path: Path, level: str, *, show: bool) -> Iterator[Progress | None
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks = {"files": bars.add_task("hashing files", total=sizes_to_hash(path)[1])}
-        if level == "tables":
+        if level != "files":
             from c2o_evidence.verify.tables import count_runs
 
             tasks["tables"] = bars.add_task("recomputing AP", total=count_runs(path) or None)
-        yield lambda phase, amount: bars.advance(tasks[phase], amount)
+
+        def advance(phase: str, amount: int) -> None:
+            if phase in tasks:
+                bars.advance(tasks[phase], amount)
+            else:
+                bars.stop()  # a replay has a view of its own
+
+        yield advance
 
 
 def describe(report: Report) -> str:
@@ -63,14 +72,19 @@ def describe(report: Report) -> str:
     seen = f"{counts['files']} files, {counts['bytes'] / 1e6:.1f} MB in {report.seconds['files']:.2f} s"
     if "runs" in counts:
         seen += f"; {counts['runs']} runs, {counts['cells']} cells in {report.seconds['tables']:.1f} s"
+    if report.replay is not None:
+        from c2o_evidence.verify.replay.text import describe_replay, summary
+
+        lines += describe_replay(report.replay)
+        seen += f"; {summary(report.replay)}" if report.replay.runs else ""
     if report.ok:
-        lines.append(f"verified: {report.path} (level {report.level}): {seen}")
+        lines.append(f"verified: {printable(report.path)} (level {report.level}): {seen}")
     else:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds().items())
-        lines.append(f"FAILED: {report.path} (level {report.level}): {kinds}; {seen}")
+        lines.append(f"FAILED: {printable(report.path)} (level {report.level}): {kinds}; {seen}")
     if report.root_digest:
         lines.append(f"root digest: {report.root_digest}")
-    lines += [f"note: {note}" for note in report.notes]
+    lines += [f"note: {printable(note, MAX_MESSAGE)}" for note in report.notes]
     return "\n".join(lines)
 
 
@@ -83,12 +97,15 @@ def verify_command(
     jobs: int | None,
     ledger: Path | None,
     cached: bool = False,
+    keep: bool = False,
 ) -> int:
     """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
     reports = []
     for bundle in _bundles(path, root):
         with _progress(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
-            report = verify(bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached)
+            report = verify(
+                bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached, checkout=root, keep=keep
+            )
         reports.append(report)
         if not as_json:
             print(describe(report))

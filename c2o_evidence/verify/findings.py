@@ -10,7 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from c2o_evidence.verify.replay.result import ReplayResult
+
+from c2o_evidence.limits import MAX_FINDINGS, MAX_MESSAGE
+from c2o_evidence.printable import printable
 
 Kind = Literal[
     "missing",  # listed, but not there
@@ -26,6 +32,8 @@ Kind = Literal[
     "row-reordered",  # the right rows in another order
     "swapped-between-seeds",  # a row holds the values of another seed's run
     "malformed",  # cannot be read as what it should be
+    "not-reproduced",  # done again, it comes out otherwise, by more than the suite's tolerance
+    "not-replayed",  # could not be done again
 ]
 
 LEVELS = ("files", "tables", "eval", "train")
@@ -50,14 +58,14 @@ class Finding:
         return (self.path, self.row, self.column, self.kind, self.message)
 
     def __str__(self) -> str:
-        place = self.path
+        place = printable(self.path)
         if self.row:
-            place += f": row {self.row}"
+            place += f": row {printable(self.row)}"
         if self.column:
-            place += f": column {self.column}"
-        text = f"{self.kind}: {place}: {self.message}"
+            place += f": column {printable(self.column)}"
+        text = f"{self.kind}: {place}: {printable(self.message, MAX_MESSAGE)}"
         if self.expected or self.found:
-            text += f" (expected {self.expected or 'nothing'}, found {self.found or 'nothing'})"
+            text += f" (expected {printable(self.expected) or 'nothing'}, found {printable(self.found) or 'nothing'})"
         return text
 
 
@@ -72,6 +80,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    replay: ReplayResult | None = None  # levels eval and train
 
     @property
     def ok(self) -> bool:
@@ -82,15 +91,21 @@ class Report:
         return 0 if self.ok else 1
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Adds findings, keeps them sorted by place and each only once."""
-        self.findings = sorted(set(self.findings) | set(findings), key=Finding.sort_key)
+        """Adds findings, keeps them sorted by place and each only once, and MAX_FINDINGS of them at most."""
+        known = set(self.findings)
+        for finding in findings:
+            if len(known) >= MAX_FINDINGS:
+                self.notes.append(f"there are more findings than the {MAX_FINDINGS} listed")
+                break
+            known.add(finding)
+        self.findings = sorted(known, key=Finding.sort_key)
 
     def kinds(self) -> dict[str, int]:
         """How many findings of each kind, by kind."""
         return dict(sorted(Counter(finding.kind for finding in self.findings).items()))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        document = {
             "path": self.path,
             "level": self.level,
             "verified": self.ok,
@@ -101,6 +116,8 @@ class Report:
             "notes": self.notes,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
         }
+        return document if self.replay is None else document | {"replay": self.replay.to_dict()}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # ASCII alone: a terminal obeys nothing in it, and half a character has a spelling.
+        return json.dumps(self.to_dict(), indent=2)
