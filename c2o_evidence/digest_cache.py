@@ -13,9 +13,9 @@ import sqlite3
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 NAME = "digests.sqlite3"
 VERSION = 1
@@ -33,8 +33,7 @@ _STORE = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?, ?)"
 _OLDEST = "SELECT device, inode FROM digests ORDER BY stored LIMIT ?"
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(NamedTuple):
     """What changes when a file does."""
 
     device: int

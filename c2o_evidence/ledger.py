@@ -54,15 +54,18 @@ def current(rows: list[dict[str, Any]], name: str, path: Path | str = "deliverab
     return Frozen(name, row["revision"], row["root_sha256"], row["files"], row["bytes"], history)
 
 
+def current_by_name(rows: list[dict[str, Any]], path: Path | str = "deliverables.tsv") -> dict[str, Frozen]:
+    """What is frozen, by name. Raises TableError if a name has no current row, or several."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["name"], []).append(row)
+    found = ((name, current(groups[name], name, path)) for name in sorted(groups))
+    return {name: frozen for name, frozen in found if frozen is not None}
+
+
 def read_ledger(path: Path) -> dict[str, Frozen]:
     """What is frozen, by name. Raises TableError if the ledger is damaged."""
-    rows = read_rows(path)
-    ledger = {}
-    for name in sorted({row["name"] for row in rows}):
-        frozen = current(rows, name, path)
-        if frozen is not None:
-            ledger[name] = frozen
-    return ledger
+    return current_by_name(read_rows(path), path)
 
 
 def with_freeze(

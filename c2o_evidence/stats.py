@@ -215,15 +215,20 @@ def welch_t(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], 
     """
     _need_values("comparison", a, b)
     sides = [[mean(side[seed]) for seed in sorted(side)] for side in (a, b)]
-    centres = [mean(side) for side in sides]
-    shares = [std_sample(side) ** 2 / len(side) if side else NAN for side in sides]
-    error, diff = math.fsum(shares), centres[0] - centres[1]
+    first, second = ((mean(side), std_sample(side), len(side)) for side in sides)
+    return welch_of_moments(first, second, level)
+
+
+def welch_of_moments(a: tuple[float, float, int], b: tuple[float, float, int], level: float = 0.95) -> WelchT:
+    """`welch_t` where only (mean, sample standard deviation, number) of each side's train-seed means is known."""
+    (mean_a, _, n_a), (mean_b, _, n_b) = a, b
+    shares = [spread**2 / n if n else NAN for _, spread, n in (a, b)]
+    error, diff = math.fsum(shares), mean_a - mean_b
     df, t, half = NAN, NAN, NAN
     if error > 0:
-        df = error**2 / math.fsum(v * v / (len(side) - 1) for v, side in zip(shares, sides, strict=True))
+        df = error**2 / math.fsum(v * v / (n - 1) for v, n in zip(shares, (n_a, n_b), strict=True))
         t, half = diff / math.sqrt(error), t_quantile(0.5 + level / 2, df) * math.sqrt(error)
-    low, high = diff - half, diff + half
-    return WelchT(len(a), len(b), centres[0], centres[1], diff, low, high, t, df, p_of_t(t, df))
+    return WelchT(n_a, n_b, mean_a, mean_b, diff, diff - half, diff + half, t, df, p_of_t(t, df))
 
 
 def _need_values(what: str, *sides: Mapping[int, Sequence[float]]) -> None:

@@ -295,9 +295,9 @@ def _hash_unknown(
 ) -> dict[str, OSError]:
     """As `hash_files`, into `result`, but for files that the cache knows to have the listed digest; the errors."""
     states: dict[str, FileState] = {}
-    started = time.time_ns()
+    started, base = time.time_ns(), os.fspath(root)
     for path in sizes:
-        state = file_state(root / path)
+        state = file_state(f"{base}/{path}")
         if state is not None and cache.agrees(state, result.listed[path]):
             result.found[path] = result.listed[path]
         elif state is not None:
@@ -308,7 +308,7 @@ def _hash_unknown(
     rest = {path: size for path, size in sizes.items() if path not in result.found}
     read, errors = hash_files(root, rest, stamps=stamps, jobs=jobs, progress=progress)
     for path in read.keys() & states.keys():
-        cache.learn(root / path, states[path], read[path], started)
+        cache.learn(f"{base}/{path}", states[path], read[path], started)
     result.found |= read
     return errors
 
