@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100
 ASIDE = ".old"
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.new-[0-9a-f]{8}(?:\.old)?")
+"""What is found beside `name` after a process that built or replaced it was killed."""
 
 
 def staging(target: Path) -> Path:

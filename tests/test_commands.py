@@ -41,6 +41,10 @@ def stamp(root: Path) -> None:
     """Mark the environment of `root` as ready: its place, then the digests of what it is made from."""
     digests = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in STAMPED]
     (root / ".venv" / "c2o.stamp").write_text(f"{root.resolve()}\n{''.join(digests)}")
+    tools, lock = root / ".venv" / "attest", root / "requirements" / "attest.txt"
+    tools.mkdir()
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    (tools / "c2o.stamp").write_text(f"{tools.resolve()}\n{digest}  requirements/attest.txt\n")
 
 
 def make(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ from c2o_evidence.ledger import read_ledger
 from c2o_evidence.progress import process_alive
 from c2o_evidence.records import read_record
 from c2o_evidence.sums import SUMS_NAME
+from c2o_evidence.swap import ASIDE, LEFTOVER
 from c2o_evidence.trained import ENTRY, FILES
 from c2o_evidence.verify.files import check_files
 
@@ -81,16 +82,26 @@ def _temporaries(root: Path, _: Needs) -> Iterator[Item]:
 
 
 def _begun_bundles(root: Path, _: Needs) -> Iterator[Item]:
-    for folder in sorted((root / "results").glob("*/.bundle.building")):
-        yield _tree(root, folder, "a bundle that was never staged to its end")
+    for folder in sorted((root / "results").glob("*/.bundle.new-*")):
+        if _is_leftover(folder):
+            lock = folder.with_name(".bundle.lock").relative_to(root).as_posix()
+            yield _tree(root, folder, "a bundle that was never staged to its end", lock)
 
 
 def _begun_freezes(root: Path, _: Needs) -> Iterator[Item]:
-    """Only beside a deliverable that is there: otherwise it may be the only copy, and freezing puts it back."""
-    for folder in sorted((root / "deliverables").glob(".*.freeze-*")):
-        match = re.fullmatch(rf"\.({places.NAME})\.freeze-[0-9a-f]{{8}}(?:\.old)?", folder.name)
-        if match and (root / "deliverables" / match[1] / SUMS_NAME).is_file():
+    for folder in sorted((root / "deliverables").glob(".*.new-*")):
+        if _is_leftover(folder):
             yield _tree(root, folder, "a freeze that was never done to its end", "manifests/.deliverables.tsv.lock")
+
+
+def _is_leftover(folder: Path) -> bool:
+    """Whether a killed process left a directory that nobody will need.
+
+    One that was moved aside for another that never came is the only copy: it stays, and whoever writes there next puts
+    it back (c2o_evidence.swap).
+    """
+    match = LEFTOVER.fullmatch(folder.name)
+    return match is not None and (not folder.name.endswith(ASIDE) or folder.with_name(match["name"]).is_dir())
 
 
 def _tree(root: Path, folder: Path, reason: str, lock: str | None = None) -> Item:
@@ -170,8 +181,9 @@ def _entries(root: Path, needs: Needs) -> Iterator[Item]:
         if folder.is_symlink() or not folder.is_dir():
             continue
         name = f"{store}/{folder.name}"
-        if match := re.fullmatch(rf"\.({places.KEY})\.(?:[0-9a-f]{{8}}|damaged)", folder.name):
-            lock = f"{store}/{match[1]}.lock"
+        match = LEFTOVER.fullmatch(folder.name) if _is_leftover(folder) else None
+        if match is not None and re.fullmatch(places.KEY, match["name"]):
+            lock = f"{store}/{match['name']}.lock"
             yield _tree(root, folder, "entries of the training store that were never completed", lock)
         elif re.fullmatch(places.KEY, folder.name) and not needs.broken and not _entry_needed(folder, needs):
             files = tuple(file for file in files_below(root, name) if places.ENTRY_FILE.fullmatch(file.name))

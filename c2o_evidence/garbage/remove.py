@@ -13,9 +13,9 @@ from pathlib import Path
 
 from c2o_evidence.garbage.find import Item
 from c2o_evidence.garbage.places import TIMESTAMP, lies_in_place
+from c2o_evidence.swap import LEFTOVER
 
 WHOLE = ("results/.state/replay/",)  # directories that are ours with all that lies in them
-BEGUN = (".bundle.building", ".freeze-")
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _clear(root: Path, item: Item, done: Removed) -> None:
     """
     place = root / item.path
     base = item.path.rpartition("/")[2]
-    if place.is_dir() and not place.is_symlink() and (item.path.startswith(WHOLE) or any(m in base for m in BEGUN)):
+    if place.is_dir() and not place.is_symlink() and (item.path.startswith(WHOLE) or LEFTOVER.fullmatch(base)):
         shutil.rmtree(place, onerror=lambda _, path, error: done.failed.append(f"{path}: {error[1]}"))
     folders = {str(Path(file.name).parent) for file in item.files} | {item.path, str(Path(item.path).parent)}
     for folder in sorted(folders, key=lambda name: -name.count("/")):
