@@ -1,7 +1,7 @@
 """A directory takes the place of another one in one step: a reader finds the whole old one or the whole new one.
 
 The new one is built beside its place, as `staging` names it. What killed processes leave there `recover` clears;
-callers hold a lock on the place, so that nobody clears what another process is building.
+callers hold a lock on the place, so that nobody clears or continues what another process is building.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import secrets
+import re
 import shutil
 from pathlib import Path
 
@@ -18,9 +18,11 @@ AT_FDCWD = -100
 ASIDE = ".old"
 
 
-def staging(target: Path) -> Path:
-    """A path for the new directory, beside its place and hidden."""
-    return target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}")
+def staging(target: Path, mark: str = "building") -> Path:
+    """A path for the new directory, beside its place and hidden. `mark`: `building`, `HEX` or
+    `freeze-HEX` with eight hexadecimal digits.
+    """
+    return target.with_name(f".{target.name}.{mark}")
 
 
 def put_in_place(staged: Path, target: Path) -> None:
@@ -46,19 +48,15 @@ def recover(target: Path) -> None:
 
     A directory that cannot be removed is left for the next time.
     """
-    prefix = _prefix(target)
+    ours = re.compile(rf"\.{re.escape(target.name)}\.(?:building|(?:freeze-)?[0-9a-f]{{8}})(?:{re.escape(ASIDE)})?")
     for name in sorted(os.listdir(target.parent), reverse=True):  # what was moved aside before what was to replace it
         left = target.parent / name
-        if not name.startswith(prefix):
+        if ours.fullmatch(name) is None:
             continue
         if name.endswith(ASIDE) and not os.path.lexists(target):
             os.rename(left, target)
         elif left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name}.new-"
 
 
 def _exchange(first: Path, second: Path) -> bool:
