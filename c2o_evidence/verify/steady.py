@@ -36,9 +36,8 @@ def steady(look: Callable[Concatenate[Path_, P], Report]) -> Callable[Concatenat
                 if _identity(path) == seen:
                     raise
                 continue
-            if (
-                "stale" in report.kinds() and _identity(path) == seen
-            ):  # a freeze writes the ledger first: the new directory may be about to come
+            if "stale" in report.kinds() and _identity(path) == seen:
+                # A freeze writes the ledger first: the new directory may be about to come.
                 given = kwargs.get("ledger")
                 ledger = given if isinstance(given, Path) else default_ledger(Path(path).resolve())
                 wait_until_free(ledger, FREEZE_SECONDS)

@@ -28,7 +28,7 @@ WRITERS = 8
 SEEDS = 24
 MERGE_KILLS, FREEZE_KILLS = 64, 40
 NAMES = ("one", "two")
-LOOKS = 40
+LOOKS, FREEZES = 40, 12
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -166,18 +166,19 @@ def read(chance: random.Random, root: Path) -> dict[str, Any]:
     faults: list[str] = []
 
     def work() -> None:
-        for number in range(LOOKS * 10):
+        for number in range(FREEZES * 10):
             freeze(content[("new", "old")[number % 2]], target, allow_refreeze=True)
             time.sleep(chance.uniform(0, 0.1))  # a reader who never gets a turn gives up
 
-    pid = fork(work)
-    while sum(counts.values()) < LOOKS or (len(counts) < len(content) and sum(counts.values()) < LOOKS * 10):
+    pid, freezes = fork(work), 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
         report = verify(target, jobs=1)
         counts[report.root_digest] += 1
         faults += [str(finding) for finding in report.findings]
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    counts["freezes"] = read_rows(root / "manifests/deliverables.tsv")[-1]["revision"] - 1
+        freezes = read_rows(root / "manifests/deliverables.tsv")[-1]["revision"] - 1
+        if freezes >= FREEZES and sum(counts.values()) >= LOOKS:
+            os.kill(pid, signal.SIGKILL)
+    counts["freezes"] = freezes
     return {"counts": counts, "faults": faults}
 
 
