@@ -178,6 +178,8 @@ def read(chance: random.Random, root: Path) -> dict[str, Any]:
         freezes = read_rows(root / "manifests/deliverables.tsv")[-1]["revision"] - 1
         if freezes >= FREEZES and sum(counts.values()) >= LOOKS:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            break
     counts["freezes"] = freezes
     return {"counts": counts, "faults": faults}
 
