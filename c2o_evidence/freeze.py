@@ -9,6 +9,7 @@ the one in the ledger. Freezes of one ledger run one after the other.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def _freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path, allow_refreez
     root_digest = check_refreeze(
         bundle_dir, name, ledger, deliverable_dir=deliverable_dir, allow_refreeze=allow_refreeze
     )
-    staged = staging(deliverable_dir)
+    staged = staging(deliverable_dir, f"freeze-{secrets.token_hex(4)}")
     n_files, n_bytes = _copy_verified(bundle_dir, staged, root_digest)
     before = read_rows(ledger)
     rows = with_freeze(before, name, root_digest, n_files, n_bytes, supersede=allow_refreeze)

@@ -1,7 +1,7 @@
 """A directory takes the place of another one in one step: a reader finds the whole old one or the whole new one.
 
 The new one is built beside its place, as `staging` names it. What killed processes leave there `recover` clears;
-callers hold a lock on the place, so that nobody clears what another process is building.
+callers hold a lock on the place, so that nobody clears or continues what another process is building.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import ctypes
 import errno
 import os
 import re
-import secrets
 import shutil
 from pathlib import Path
 
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100
 ASIDE = ".old"
-LEFTOVER = re.compile(r"\.(?P<name>.+)\.new-[0-9a-f]{8}(?:\.old)?")
+LEFTOVER = re.compile(rf"\.(?P<name>.+)\.(?:building|(?:freeze-)?[0-9a-f]{{8}})(?:{re.escape(ASIDE)})?")
 """What is found beside `name` after a process that built or replaced it was killed."""
 
 
-def staging(target: Path) -> Path:
-    """A path for the new directory, beside its place and hidden."""
-    return target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}")
+def staging(target: Path, mark: str = "building") -> Path:
+    """A path for the new directory, beside its place and hidden. `mark`: `building`, `HEX` or
+    `freeze-HEX` with eight hexadecimal digits.
+    """
+    return target.with_name(f".{target.name}.{mark}")
 
 
 def put_in_place(staged: Path, target: Path) -> None:
@@ -49,19 +50,15 @@ def recover(target: Path) -> None:
 
     A directory that cannot be removed is left for the next time.
     """
-    prefix = _prefix(target)
     for name in sorted(os.listdir(target.parent), reverse=True):  # what was moved aside before what was to replace it
         left = target.parent / name
-        if not name.startswith(prefix):
+        found = LEFTOVER.fullmatch(name)
+        if found is None or found["name"] != target.name:
             continue
         if name.endswith(ASIDE) and not os.path.lexists(target):
             os.rename(left, target)
         elif left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name}.new-"
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -133,7 +134,7 @@ class TrainedStore:
             self.root.mkdir(parents=True, exist_ok=True)
             recover(target)
             try:
-                self._build(building := staging(target), files, origin, nondeterminism, attention)
+                self._build(building := staging(target, secrets.token_hex(4)), files, origin, nondeterminism, attention)
                 put_in_place(building, target)  # a damaged entry goes
             finally:
                 recover(target)

@@ -82,14 +82,14 @@ def _temporaries(root: Path, _: Needs) -> Iterator[Item]:
 
 
 def _begun_bundles(root: Path, _: Needs) -> Iterator[Item]:
-    for folder in sorted((root / "results").glob("*/.bundle.new-*")):
+    for folder in sorted((root / "results").glob("*/.bundle.building*")):
         if _is_leftover(folder):
             lock = folder.with_name(".bundle.lock").relative_to(root).as_posix()
             yield _tree(root, folder, "a bundle that was never staged to its end", lock)
 
 
 def _begun_freezes(root: Path, _: Needs) -> Iterator[Item]:
-    for folder in sorted((root / "deliverables").glob(".*.new-*")):
+    for folder in sorted((root / "deliverables").glob(".*.freeze-*")):
         if _is_leftover(folder):
             yield _tree(root, folder, "a freeze that was never done to its end", "manifests/.deliverables.tsv.lock")
 

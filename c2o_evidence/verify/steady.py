@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import default_ledger
 from c2o_evidence.lock import wait_until_free
+from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.verify.findings import Report
 
 LOOKS = 5
@@ -36,7 +37,8 @@ def steady(look: Callable[Concatenate[Path_, P], Report]) -> Callable[Concatenat
                 if _identity(path) == seen:
                     raise
                 continue
-            if "stale" in report.kinds():  # a freeze writes the ledger first: the new directory may be about to come
+            if "stale" in report.kinds() and _identity(path) == seen:
+                # A freeze writes the ledger first: the new directory may be about to come.
                 given = kwargs.get("ledger")
                 ledger = given if isinstance(given, Path) else default_ledger(Path(path).resolve())
                 wait_until_free(ledger, FREEZE_SECONDS)
@@ -47,10 +49,10 @@ def steady(look: Callable[Concatenate[Path_, P], Report]) -> Callable[Concatenat
     return run
 
 
-def _identity(path: Path_) -> tuple[int, int] | None:
-    """What tells a directory from the one that takes its place."""
+def _identity(path: Path_) -> tuple[int, ...] | None:
+    """What tells a directory from the one that takes its place. The inode alone does not: it is used again."""
     try:
-        found = os.stat(path)
+        found, sums = os.stat(path), os.lstat(Path(path, SUMS_NAME))
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, sums.st_ino, sums.st_ctime_ns

@@ -126,9 +126,9 @@ def temporaries(tree: Tree) -> None:
 
 
 def begun(tree: Tree) -> None:
-    tree.go("results/toy/.bundle.new-0123abcd/train/warm/seed0/model.safetensors")
-    tree.go("deliverables/.done.new-0123abcd/suite.yaml", "deliverables/.done.new-89abcdef.old/suite.yaml")
-    tree.stay("deliverables/done/SHA256SUMS", "deliverables/.lost.new-0123abcd.old/suite.yaml")
+    tree.go("results/toy/.bundle.building/train/warm/seed0/model.safetensors")
+    tree.go("deliverables/.done.freeze-0123abcd/suite.yaml", "deliverables/.done.freeze-89abcdef.old/suite.yaml")
+    tree.stay("deliverables/done/SHA256SUMS", "deliverables/.lost.freeze-0123abcd.old/suite.yaml")
 
 
 def states(tree: Tree) -> None:
@@ -152,8 +152,8 @@ def store(tree: Tree) -> None:
     same = checkpoint("toy/train/student/seed0")
     tree.training("toy/train/student/seed0")
     entry(tree, "3" * 64, same, goes=False)
-    tree.go(f"{STORE}/.{KEY}.new-0123abcd/model.safetensors", f"{STORE}/.{'3' * 64}.new-89abcdef.old/entry.json")
-    tree.stay(f"{STORE}/.{'4' * 64}.new-89abcdef.old/entry.json")
+    tree.go(f"{STORE}/.{KEY}.0123abcd/model.safetensors", f"{STORE}/.{'3' * 64}.89abcdef.old/entry.json")
+    tree.stay(f"{STORE}/.{'4' * 64}.89abcdef.old/entry.json")
     tree.put(f"{STORE}/{KEY}.lock", b"", goes=False)
     tree.stay(f"{STORE}/README")
 
@@ -217,8 +217,8 @@ def links(tree: Tree) -> None:
     other = tree.root.parent / f"{tree.root.name}-elsewhere"
     (other / "train/a/seed0").mkdir(parents=True)
     (other / "train/a/seed0/model.safetensors").write_text("not ours")
-    (other / ".bundle.new-0123abcd").mkdir()
-    (other / ".bundle.new-0123abcd/x").write_text("not ours")
+    (other / ".bundle.building").mkdir()
+    (other / ".bundle.building/x").write_text("not ours")
     (tree.root / "results").mkdir(exist_ok=True)
     (tree.root / "results/linked").symlink_to(other)
     tree.stays.add("results/linked")

@@ -183,7 +183,7 @@ def view_freeze(place: Path) -> str:
     """The old one may be called stale (its ledger is ahead), nothing else; `aside` where only its place is empty."""
     target = place / "deliverables/toy"
     if not target.exists():
-        aside = [path for path in target.parent.glob(".toy.new-*.old") if check_files(path).findings == []]
+        aside = [path for path in target.parent.glob(".toy.freeze-*.old") if check_files(path).findings == []]
         return "aside" if aside else "old"
     report = verify(target)
     text = (target / "README.md").read_text()

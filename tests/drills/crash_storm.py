@@ -28,6 +28,7 @@ WRITERS = 8
 SEEDS = 24
 MERGE_KILLS, FREEZE_KILLS = 64, 40
 NAMES = ("one", "two")
+LOOKS, FREEZES = 40, 12
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -165,14 +166,21 @@ def read(chance: random.Random, root: Path) -> dict[str, Any]:
     faults: list[str] = []
 
     def work() -> None:
-        for number in range(40):
+        for number in range(FREEZES * 10):
             freeze(content[("new", "old")[number % 2]], target, allow_refreeze=True)
+            time.sleep(chance.uniform(0, 0.1))  # a reader who never gets a turn gives up
 
-    pid = fork(work)
+    pid, freezes = fork(work), 0
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
         report = verify(target, jobs=1)
         counts[report.root_digest] += 1
         faults += [str(finding) for finding in report.findings]
+        freezes = read_rows(root / "manifests/deliverables.tsv")[-1]["revision"] - 1
+        if freezes >= FREEZES and sum(counts.values()) >= LOOKS:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            break
+    counts["freezes"] = freezes
     return {"counts": counts, "faults": faults}
 
 

@@ -249,7 +249,7 @@ def test_a_build_killed_in_every_job_gives_the_bytes_of_an_undisturbed_one(
     assert sorted(p for p in expected.keys() | found if expected.get(p) != found.get(p)) == [], f"seed {SEED}"
     assert killer.checkout.planned("deliverables/drill") == []
     left = [p.relative_to(killer.checkout.path).as_posix() for p in killer.checkout.path.rglob(".*.tmp")]
-    left += [p.name for p in (killer.checkout.path / "deliverables").glob(".*.new-*")]
+    left += [p.name for p in (killer.checkout.path / "deliverables").glob(".*.freeze-*")]
     assert left == [], f"seed {SEED}: left behind: {left}"
     command = [sys.executable, "-m", "c2o_evidence.cli", "verify", "deliverables/drill", "--level", "tables"]
     checked = subprocess.run(
