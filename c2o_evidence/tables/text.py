@@ -182,7 +182,9 @@ def _refusals(summary: Sequence[Row]) -> str:
 
 def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[Row], timing: Sequence[Row]) -> str:
     """The summary with its comparisons, and what the columns mean."""
-    text = f"# {markdown_escape(title)}\n\n" + _markdown(_summary_header(summary), [_summary_cells(row) for row in summary], 1)
+    text = f"# {markdown_escape(title)}\n\n" + _markdown(
+        _summary_header(summary), [_summary_cells(row) for row in summary], 1
+    )
     text += "\nAP: mean over all runs ± population standard deviation, scale 0-100. "
     text += "95 % interval: Student t over train seeds (mean over eval seeds each).\n"
     note = hardware_note(summary, timing)

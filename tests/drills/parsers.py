@@ -301,6 +301,7 @@ NOT_PARSERS = {
     "manifest.merge_results_manifest": COPIES,
     "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.load_ground_truth",
     "plain_file.open_plain": "is what the parsers open files with",
+    "plain_file.open_looked_at": "is what the parsers open files with",
     "plain_file.read_plain": "is what the parsers read files with",
     "report._render": OURS,
     "report.texts_digest": OURS,

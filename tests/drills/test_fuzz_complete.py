@@ -16,6 +16,7 @@ OPENING = frozenset(
         "memmap",
         "read_plain",
         "open_plain",
+        "open_looked_at",
         "load_yaml",
         "connect",
     )
