@@ -30,7 +30,12 @@ def stamp(info: os.stat_result) -> Stamp:
 
 
 def open_plain(path: Path | str, *, follow: bool = True) -> int:
-    """A descriptor for reading a plain file; the caller closes it.
+    """As `open_looked_at`, the descriptor alone."""
+    return open_looked_at(path, follow=follow)[0]
+
+
+def open_looked_at(path: Path | str, *, follow: bool = True) -> tuple[int, os.stat_result]:
+    """A descriptor for reading a plain file, and what was opened; the caller closes it.
 
     Args:
         follow: whether the last part of the path may be a link. In a bundle it may not.
@@ -46,12 +51,13 @@ def open_plain(path: Path | str, *, follow: bool = True) -> int:
             raise NotPlain(error.errno, "is not a plain file", str(path)) from None
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
             raise NotPlain(errno.EINVAL, "is not a plain file", str(path))
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, info
 
 
 def read_plain(path: Path | str, most: int) -> bytes:

@@ -55,8 +55,8 @@ def render_readme(suite: Suite) -> str:
     return render_template(
         "README.md.j2",
         name=suite.name,
-        title=suite.title or suite.name,
-        description=_description(suite),
+        title=text.markdown_escape(suite.title or suite.name),
+        description=text.markdown_escape(_description(suite)),
         has_runs=bool(suite.rows),
         n_train=len(suite.train_seeds),
         n_eval=len(suite.eval_seeds),

@@ -182,7 +182,9 @@ def _refusals(summary: Sequence[Row]) -> str:
 
 def summary_markdown(title: str, summary: Sequence[Row], comparisons: Sequence[Row], timing: Sequence[Row]) -> str:
     """The summary with its comparisons, and what the columns mean."""
-    text = f"# {title}\n\n" + _markdown(_summary_header(summary), [_summary_cells(row) for row in summary], 1)
+    text = f"# {markdown_escape(title)}\n\n" + _markdown(
+        _summary_header(summary), [_summary_cells(row) for row in summary], 1
+    )
     text += "\nAP: mean over all runs ± population standard deviation, scale 0-100. "
     text += "95 % interval: Student t over train seeds (mean over eval seeds each).\n"
     note = hardware_note(summary, timing)
@@ -243,7 +245,7 @@ def main_markdown(title: str, rows: Sequence[Row]) -> str:
     """The main table."""
     table = _markdown(MAIN_HEADER, [_main_cells(row) for row in rows], 5)
     notes = ["AP: mean over all runs ± population standard deviation, scale 0-100.", *selection_notes(rows)]
-    return f"# {title}: main results\n\n{table}\n" + "".join(f"{note}\n" for note in notes)
+    return f"# {markdown_escape(title)}: main results\n\n{table}\n" + "".join(f"{note}\n" for note in notes)
 
 
 def main_latex(rows: Sequence[Row]) -> str:

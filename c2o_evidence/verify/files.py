@@ -22,7 +22,7 @@ from c2o_evidence.digest_cache import DigestCache, FileState, file_state
 from c2o_evidence.digests import CHUNK, sha256_stream
 from c2o_evidence.limits import MAX_DEPTH, MAX_FILE, MAX_FILES, MAX_SIDECAR, MAX_SUMS
 from c2o_evidence.paths import path_fault
-from c2o_evidence.plain_file import LIMITS, NotPlain, Stamp, open_plain, read_plain, sparse_fault, stamp
+from c2o_evidence.plain_file import LIMITS, NotPlain, Stamp, open_looked_at, read_plain, sparse_fault, stamp
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.findings import Finding, Kind
 from c2o_evidence.verify.naming import MAX_EXTRA, said_sizes, with_renames, with_sizes
@@ -135,9 +135,8 @@ def hash_file(
         NotPlain: a link, a pipe, another file than expected, a sparse one, or one that changes while it is read.
         OSError: it cannot be read.
     """
-    descriptor = open_plain(path, follow=False)
+    descriptor, info = open_looked_at(path, follow=False)
     try:
-        info = os.fstat(descriptor)
         before = stamp(info)
         if expected is not None and before != expected:
             raise NotPlain(errno.EBUSY, "was exchanged while the bundle was looked at")

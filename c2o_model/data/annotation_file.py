@@ -7,13 +7,13 @@ training and evaluation do not use (no segmentations), in the order of the sourc
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from c2o_model.data.errors import DataError
 
+LARGEST = 1e15  # px of a side, and squared of an area: what is larger (or nan) is no measure of a picture
 COPY_AGAIN = "copy it again from its source"
 CORRECT = "correct the annotation file"
 
@@ -24,6 +24,8 @@ def read_object(path: Path) -> Mapping[str, Any]:
         text = path.read_bytes()
     except FileNotFoundError:
         raise DataError(path, "is missing", "put the annotation file there") from None
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", COPY_AGAIN) from None
     return parse_object(path, text)
 
 
@@ -31,7 +33,7 @@ def parse_object(path: Path, text: bytes, where: str = "") -> Mapping[str, Any]:
     """``text``, which stands at ``where`` in the file, as a JSON object."""
     try:
         parsed = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, too deep
         raise DataError(path, f"{where}is not JSON, corrupt or truncated ({error})", COPY_AGAIN) from None
     if not isinstance(parsed, dict):
         raise DataError(path, f"{where}is not a JSON object", COPY_AGAIN)
@@ -71,7 +73,7 @@ def box(path: Path, record: Mapping[str, Any], key: str, where: str) -> list[flo
     """``record[key]``, a box [x, y, width, height] in px: four finite numbers."""
     value = record.get(key)
     sides = value if isinstance(value, list) and len(value) == 4 else []
-    if not sides or any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) for v in sides):
+    if not sides or any(isinstance(v, bool) or not isinstance(v, (int, float)) or not abs(v) < LARGEST for v in sides):
         what = "is missing" if key not in record else f"{value!r} is not [x, y, width, height]"
         raise DataError(path, f"{where}: {key}: {what}", CORRECT)
     return sides
@@ -87,7 +89,7 @@ def box_record(path: Path, record: Mapping[str, Any], where: str) -> dict[str, A
     """COCO's entry of an object. Without an area it is the box's, without ``iscrowd`` it is an object of its own."""
     sides = box(path, record, "bbox", where)
     area = record.get("area", sides[2] * sides[3])
-    if isinstance(area, bool) or not isinstance(area, (int, float)):
+    if isinstance(area, bool) or not isinstance(area, (int, float)) or not abs(area) < LARGEST * LARGEST:
         raise DataError(path, f"{where}: area: {area!r} is not a number", CORRECT)
     return {
         **{key: integer(path, record, key, where) for key in ("id", "image_id", "category_id")},

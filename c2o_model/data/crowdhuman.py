@@ -41,6 +41,8 @@ def crowdhuman_document(annotation: Path, images: Path) -> dict[str, Any]:
         lines = annotation.read_bytes().splitlines()
     except FileNotFoundError:
         raise DataError(annotation, "is missing", "put the annotation file there") from None
+    except OSError as error:
+        raise DataError(annotation, f"cannot be read ({error.strerror})", source.COPY_AGAIN) from None
     found: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     seen: set[str] = set()

@@ -1,6 +1,6 @@
 """What all drills share: the sandbox, the bundle to break, and the count at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,12 @@ from tests.drills.sandbox import TALLY, Sandbox, copied
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(record_testsuite_property: Callable[[str, object], None]) -> Iterator[Sandbox]:
     box = Sandbox()
     yield box
     box.close()
+    for name in ("tried", "refused", "executed", "peak_mb", "baseline_mb"):
+        record_testsuite_property(f"hostile_{name}", getattr(TALLY, name))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -131,6 +132,7 @@ class Sandbox:
 def honest() -> Path:
     """The bundle of the toy suite, with results of its own. Not to be changed."""
     root = Path(tempfile.mkdtemp(prefix="c2o-honest-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     for name, text in toy.FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
