@@ -17,6 +17,7 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import json_digest, tree_digest
+from c2o_evidence.errors import EvidenceError
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.verify.replay.dataset import data_config_path, place_data
 from c2o_evidence.verify.replay.source import Source, config_path
@@ -69,7 +70,7 @@ def enter_room(checkout: Path, source: Source, level: str) -> Room:
     `refusals` has found nothing.
 
     Raises:
-        EvidenceError: the data set is neither in the checkout nor one that can be made; a file of the bundle changed.
+        EvidenceError: the data set is neither in the checkout nor one that can be made; a file changed meanwhile.
     """
     path = room_path(checkout, source, level)
     key = {"level": level, "bundle": source.root_digest, "sources": _sources_digest(checkout)}
@@ -80,6 +81,8 @@ def enter_room(checkout: Path, source: Source, level: str) -> Room:
     building = path.with_name(f".{path.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     _build(building, checkout, source, level)
+    if tree_digest(building, _source_files(building)) != key["sources"]:
+        raise EvidenceError(f"{checkout}: a source file was edited while it was copied; type the command again")
     atomic_write(building / KEY, text)
     building.rename(path)
     return Room(path, load_suite(source.suite.name, path), resumed)
