@@ -52,6 +52,16 @@ timing: {images: 2, batch: 1, warmup: 0, repeats: 1, train_seed: 0}
 attention: {nodes: [50], heads: 2, dim: 32, repeats: 1}
 """
 
+# Small batches, and a saved state in the middle of every training but the backbone's, to resume from.
+SMALL = "SOLVER.IMS_PER_BATCH: 2, SOLVER.CHECKPOINT_PERIOD: 20"
+DISTILL = "MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: 2, MODEL.DiffusionDet.SAMPLER_DISTILL_TEACHER_SAMPLE_STEP: 4"
+BUDGET = {
+    "shared: true, opts: {": f"shared: true, opts: {{{SMALL}, ",
+    "init: backbone, opts: {SOLVER.MAX_ITER: 6": f"init: backbone, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
+    "init: baseline, opts: {SOLVER.MAX_ITER: 6": f"init: baseline, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
+    "SOLVER.MAX_ITER: 4}\nrows": f"SOLVER.MAX_ITER: 24, {SMALL}, {DISTILL}}}\nrows",
+}
+
 # Stands in for every script but job.py: the same outputs with made-up content, in no time.
 STUB = """\
 from job import job
@@ -144,6 +154,11 @@ class Checkout:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def evidence(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`c2o` in the checkout, with its own copy of the sources."""
+        command = [sys.executable, "-m", "c2o_evidence.cli", *arguments]
+        return subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True, text=True)
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Snakemake as the leader of a process group of its own; its output goes to `output.txt`."""
         with open(self.path / "output.txt", "wb") as output:
@@ -215,4 +230,21 @@ def built_suites(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = Checkout.create(tmp_path_factory.mktemp("suites") / "checkout", stubs=False)
     checkout.build("deliverables/guidance_sweep_reduced", "deliverables/attention_bench_reduced")
     checkout.build("deliverables/ablation_label_reduced")
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def make(checkouts, tmp_path_factory):
+    """Makes checkouts with the real scripts and the budget, all of one state of the sources."""
+    pristine = checkouts.create(tmp_path_factory.mktemp("pristine") / "checkout", stubs=False)
+    for old, new in BUDGET.items():
+        pristine.edit("configs/suites/tiny.yaml", old, new)
+    return lambda name: pristine.copy(tmp_path_factory.mktemp(name) / "checkout")
+
+
+@pytest.fixture(scope="session")
+def clean(make):
+    """The first clean build. Do not change it: copy it."""
+    checkout = make("clean")
+    checkout.build()
     return checkout

@@ -11,15 +11,6 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 TINY = "configs/suites/tiny.yaml"
-# Small batches, and a saved state in the middle of every training but the backbone's, to resume from.
-SMALL = "SOLVER.IMS_PER_BATCH: 2, SOLVER.CHECKPOINT_PERIOD: 20"
-DISTILL = "MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES: 2, MODEL.DiffusionDet.SAMPLER_DISTILL_TEACHER_SAMPLE_STEP: 4"
-BUDGET = {
-    "shared: true, opts: {": f"shared: true, opts: {{{SMALL}, ",
-    "init: backbone, opts: {SOLVER.MAX_ITER: 6": f"init: backbone, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
-    "init: baseline, opts: {SOLVER.MAX_ITER: 6": f"init: baseline, opts: {{SOLVER.MAX_ITER: 44, {SMALL}",
-    "SOLVER.MAX_ITER: 4}\nrows": f"SOLVER.MAX_ITER: 24, {SMALL}, {DISTILL}}}\nrows",
-}
 # What equal work must give in equal bytes. Records, timings and what is made of them hold times.
 SAME_BYTES = re.compile(
     r"data/digits_mini/.*|results/tiny/(train/.*/(model.safetensors|model.safetensors.sha256|config.yaml|curve.tsv)"
@@ -36,31 +27,9 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
 
-@pytest.fixture(scope="module")
-def make(checkouts, tmp_path_factory):
-    """Makes checkouts with the real scripts and the budget, all of one state of the sources."""
-    pristine = checkouts.create(tmp_path_factory.mktemp("pristine") / "checkout", stubs=False)
-    for old, new in BUDGET.items():
-        pristine.edit(TINY, old, new)
-    return lambda name: pristine.copy(tmp_path_factory.mktemp(name) / "checkout")
-
-
-@pytest.fixture(scope="module")
-def clean(make):
-    """The first clean build. Do not change it: copy it."""
-    checkout = make("clean")
-    checkout.build()
-    return checkout
-
-
-def evidence(checkout, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "c2o_evidence.cli", *arguments]
-    return subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
-
-
 def test_the_bundle_is_frozen_complete_and_verified(clean) -> None:
     bundle = clean.path / "deliverables/tiny"
-    done = evidence(clean, "verify", "deliverables/tiny", "--level", "tables")
+    done = clean.evidence("verify", "deliverables/tiny", "--level", "tables")
     assert done.returncode == 0 and "16 runs" in done.stdout, done.stdout + done.stderr
     alone = subprocess.run([sys.executable, "-I", "-S", "verify.py"], cwd=bundle, capture_output=True, text=True)
     assert alone.returncode == 0, alone.stdout + alone.stderr

@@ -17,6 +17,7 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import json_digest, tree_digest
+from c2o_evidence.errors import EvidenceError
 from c2o_evidence.limits import MAX_STATE
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_suite
@@ -71,7 +72,7 @@ def enter_room(checkout: Path, source: Source, level: str) -> Room:
     `refusals` has found nothing.
 
     Raises:
-        EvidenceError: the data set is neither in the checkout nor one that can be made; a file of the bundle changed.
+        EvidenceError: the data set is neither in the checkout nor one that can be made; a file changed meanwhile.
     """
     path = room_path(checkout, source, level)
     key = {"level": level, "bundle": source.root_digest, "sources": _sources_digest(checkout)}
@@ -82,6 +83,8 @@ def enter_room(checkout: Path, source: Source, level: str) -> Room:
     building = path.with_name(f".{path.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     _build(building, checkout, source, level)
+    if tree_digest(building, _source_files(building)) != key["sources"]:
+        raise EvidenceError(f"{checkout}: a source file was edited while it was copied; type the command again")
     atomic_write(building / KEY, text)
     building.rename(path)
     return Room(path, load_suite(source.suite.name, path), resumed)

@@ -91,7 +91,7 @@ def run_workflow(
     view = make_view(f"{part}: {room.suite.name}" if part == "data" else f"replay: {room.suite.name}", stream)
     started = time.monotonic()
     try:
-        code, interrupted = build.run(["--cores", str(cores), "--allowed-rules", *RULES[part]], view)
+        code, interrupted = build.run(["--keep-going", "--cores", str(cores), "--allowed-rules", *RULES[part]], view)
     finally:
         view.close()
     if interrupted:
