@@ -117,6 +117,8 @@ def test_the_model_card(bundle: Path) -> None:
     jsonschema.validate(metadata["model-index"], MODEL_INDEX)
     (model,) = metadata["model-index"]
     runs = rows_of(bundle / "tables" / "runs.tsv")
+    root = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+    assert {result["dataset"]["args"]["root_sha256"] for result in model["results"]} == {root}
     by_row = {result["dataset"]["args"]["exp_id"]: result for result in model["results"]}
     assert model["name"] == "toy" and set(by_row) == {"base_1", "base_4", "student_1"}
     for exp_id, result in by_row.items():
