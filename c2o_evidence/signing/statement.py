@@ -28,13 +28,13 @@ class Statement:
 
     Attributes:
         root_sha256: of SHA256SUMS.
-        files, bytes: how many files SHA256SUMS lists, and their sizes together.
+        n_files, n_bytes: how many files SHA256SUMS lists, and their sizes together.
     """
 
     name: str
     root_sha256: str
-    files: int
-    bytes: int
+    n_files: int
+    n_bytes: int
 
     def to_bytes(self) -> bytes:
         """The statement as it is signed: one line of JSON in a fixed spelling. Equal statements give equal bytes."""
@@ -42,7 +42,7 @@ class Statement:
             "_type": TYPE,
             "subject": [{"name": f"{self.name}/{SUMS_NAME}", "digest": {"sha256": self.root_sha256}}],
             "predicateType": PREDICATE,
-            "predicate": {"bytes": self.bytes, "files": self.files, "suite": self.name},
+            "predicate": {"bytes": self.n_bytes, "files": self.n_files, "suite": self.name},
         }
         return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode("utf-8")
 
