@@ -34,6 +34,9 @@ def _result(source: Source, row: Mapping[str, Any]) -> dict[str, Any]:
         "dataset": {
             "type": source.suite.data_name,
             "name": source.suite.data_name,
+            # The Hub takes results with the same task, dataset, config, split and revision for one, and would put the
+            # metrics of all rows under the first row's name.
+            "config": row["exp_id"],
             "split": "val",
             "revision": source.dataset_sha256,
             # The format has no field for who verified a number by what: the digest of all evidence goes with the row.

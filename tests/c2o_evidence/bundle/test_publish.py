@@ -37,7 +37,7 @@ MODEL_INDEX = {
                         "dataset": {
                             "type": "object",
                             "required": ["type", "name"],
-                            "properties": {"type": TEXT, "name": TEXT, "split": TEXT, "revision": TEXT},
+                            "properties": {"type": TEXT, "name": TEXT, "config": TEXT, "split": TEXT, "revision": TEXT},
                         },
                         "metrics": {
                             "type": "array",
@@ -117,6 +117,9 @@ def test_the_model_card(bundle: Path) -> None:
     jsonschema.validate(metadata["model-index"], MODEL_INDEX)
     (model,) = metadata["model-index"]
     runs = rows_of(bundle / "tables" / "runs.tsv")
+    # What huggingface_hub.EvalResult.unique_identifier is made of: equal ones are merged into one result.
+    keys = ("type", "config", "split", "revision")
+    assert len({tuple(result["dataset"][key] for key in keys) for result in model["results"]}) == 3
     root = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
     assert {result["dataset"]["args"]["root_sha256"] for result in model["results"]} == {root}
     by_row = {result["dataset"]["args"]["exp_id"]: result for result in model["results"]}
