@@ -38,9 +38,10 @@ def _code(source: Source) -> Iterator[Item]:
     yield _item("Code 1. Dependencies", "evidence", answer, source, "environment/lock.txt")
     for name, rules in (("Code 2. Training code", TRAINING), ("Code 3. Evaluation code", ("evaluate",))):
         digests = sorted({digest[:12] for rule in rules for digest in source.code(rule)})
-        jobs = [path for path, record in source.records.items() if record.rule in rules]
+        # One record for each digest proves it.
+        ran = {record.code_sha256: path for path, record in source.records.items() if record.rule in rules}
         answer = f"Not in the bundle; its digest is ({', '.join(digests)}). Say where it is published."
-        yield _item(name, "in part" if jobs else "authors", answer if jobs else "No such job.", source, *jobs[:1])
+        yield _item(name, "in part" if ran else "authors", answer if ran else "No such job.", source, *ran.values())
     models = [path for path in source.digests if path.endswith("/model.safetensors")]
     held = f"{count(len(models), 'checkpoint')} in the bundle, each with its digest."
     yield _item("Code 4. Trained models", "evidence" if models else "authors", held, source, *models)

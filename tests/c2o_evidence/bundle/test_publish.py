@@ -118,6 +118,8 @@ def test_figures_of_the_reproducibility_checklist(bundle: Path) -> None:
     )
     codes = {record["code_sha256"][:12] for record in records if record["rule"] == "evaluate"}
     assert all(code in items["Code 3. Evaluation code"].answer for code in codes)
+    linked = [json.loads((bundle / link.path).read_text()) for link in items["Code 3. Evaluation code"].links]
+    assert {record["code_sha256"][:12] for record in linked} == codes
     assert items["Code 4. Trained models"].answer.startswith(
         f"{len(list(bundle.rglob('model.safetensors')))} checkpoint"
     )
