@@ -16,6 +16,7 @@ from typing import Any
 
 from c2o_evidence import __version__
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.json_file import parse_json
 from c2o_evidence.limits import MAX_RECORD
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
@@ -55,7 +56,7 @@ def _times(bundle: Path) -> tuple[str, str]:
     starts, ends = [], []
     for path in sorted(bundle.rglob("record.json")):
         try:
-            record = json.loads(read_plain(path, MAX_RECORD))
+            record = parse_json(read_plain(path, MAX_RECORD))
         except (OSError, ValueError):
             continue
         if isinstance(record, dict):

@@ -78,10 +78,22 @@ class TestLocks:
         groups = project["optional-dependencies"]
         asked = [
             *project["dependencies"],
-            *(r for name in groups for r in groups[name]),
+            *(r for name in groups if name != "attest" for r in groups[name]),
         ]
         for requirement in map(Requirement, asked):
             assert requirement.specifier.contains(lock[requirement.name]), str(requirement)
+
+    def test_the_extra_attest_fits_its_own_lock(self) -> None:
+        import tomllib
+
+        from packaging.requirements import Requirement
+
+        groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        text = (ROOT / "requirements" / "attest.txt").read_text("utf-8")
+        pins = dict(re.findall(r"(?m)^([a-z0-9._-]+)==(\S+)", text))
+        assert {"model-signing", "pyopenssl", "roc-validator"} <= set(pins)
+        for requirement in map(Requirement, groups["attest"]):
+            assert requirement.specifier.contains(pins[requirement.name.lower()]), str(requirement)
 
     def test_conda_has_the_versions_of_the_lock(self, lock: dict[str, str]) -> None:
         listed = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]

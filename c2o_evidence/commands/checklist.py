@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "ACM badges and NeurIPS checklist from the evidence"
+SUMMARY = "ACM badges and reproducibility checklists from the evidence"
 HELP = """\
-Fills in the ACM artifact badges and the NeurIPS paper checklist from a bundle. Each answer names the files that
-prove it; what no file can prove is left to the authors.
+Fills in the ACM artifact badges, the NeurIPS paper checklist and the machine learning reproducibility checklist
+from a bundle. Each answer names the files that prove it; what no file can prove is left to the authors.
 
 examples:
   c2o checklist deliverables/step1_5seed > checklist.md

@@ -1,4 +1,4 @@
-"""The ACM artifact badges and the NeurIPS paper checklist, filled in from a bundle.
+"""The ACM artifact badges and the checklists of NeurIPS and of machine learning, filled in from a bundle.
 
 Sources: ACM, "Artifact Review and Badging", version 1.1 (2020); NeurIPS Paper Checklist (2025), questions 1 to 16. The
 names and numbers are theirs, the words ours. What no file can prove is left to the authors and never claimed.
@@ -7,33 +7,14 @@ names and numbers are theirs, the words ours. What no file can prove is left to 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
-from c2o_evidence.publish.source import Link, Source
+from c2o_evidence.publish.items import Item, count
+from c2o_evidence.publish.reproducibility import reproducibility
+from c2o_evidence.publish.source import Source
 from c2o_evidence.sums import SUMS_NAME
 
-Status = Literal["evidence", "in part", "authors"]
 ACM, NEURIPS = "ACM artifact badges", "NeurIPS paper checklist"
 T_INTERVAL = "Student t over train seeds (one mean over eval seeds each)"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question, how far the bundle answers it, the answer, and the files that prove it."""
-
-    list: str
-    name: str
-    status: Status
-    answer: str
-    links: tuple[Link, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _hours(source: Source) -> str:
@@ -46,9 +27,9 @@ def _setting(source: Source) -> str:
     suite = source.suite
     if not suite.rows:
         return "no training: a benchmark of attention kernels"
-    seeds = f"{_count(len(suite.train_seeds), 'train seed')} x {_count(len(suite.eval_seeds), 'eval seed')}"
-    runs = f"{_count(len(source.runs), 'run')} of {_count(len(suite.rows), 'row')}"
-    return f"{seeds}, {runs}, {_count(len(suite.train_jobs), 'training')}"
+    seeds = f"{count(len(suite.train_seeds), 'train seed')} x {count(len(suite.eval_seeds), 'eval seed')}"
+    runs = f"{count(len(source.runs), 'run')} of {count(len(suite.rows), 'row')}"
+    return f"{seeds}, {runs}, {count(len(suite.train_jobs), 'training')}"
 
 
 def _acm(source: Source) -> Iterator[Item]:
@@ -86,7 +67,7 @@ def _claims(source: Source) -> Item:
     open_ones = [row for row in source.comparisons if row["holds"] != "yes"]
     if not source.comparisons:
         return Item(NEURIPS, "1. Claims", "authors", "The suite states no comparison that a claim could rest on.")
-    answer = f"Of {_count(len(source.comparisons), 'stated comparison')}, {len(held)} hold at 95 %"
+    answer = f"Of {count(len(source.comparisons), 'stated comparison')}, {len(held)} hold at 95 %"
     answer += f" ({'; '.join(row['claim'] or row['a'] for row in held)})" if held else ""
     if open_ones:
         answer += f". Not shown: {'; '.join(row['claim'] or row['a'] for row in open_ones)}"
@@ -115,7 +96,7 @@ def _details(source: Source) -> Item:
     suite = source.suite
     configs = [source.link(f"train/{name}/seed{suite.seeds_of(name)[0]}/config.yaml") for name in suite.needed]
     chosen = [row for row in suite.rows if row.selected]
-    answer = f"Every hyper-parameter of {_count(len(configs), 'experiment')} is in its merged configuration. "
+    answer = f"Every hyper-parameter of {count(len(configs), 'experiment')} is in its merged configuration. "
     if chosen:
         names = "; ".join(f"{row.exp_id}: {row.selected}" for row in chosen)
         answer += f"Selected on results, declared and shown beside the unselected row: {names}."
@@ -125,11 +106,11 @@ def _details(source: Source) -> Item:
 
 
 def _compute(source: Source) -> Item:
-    hosts = "; ".join(f"{name} ({_count(jobs, 'job')})" for name, jobs in source.hosts().items())
+    hosts = "; ".join(f"{name} ({count(jobs, 'job')})" for name, jobs in source.hosts().items())
     taken = sum("taken_from" in record.parameters for record in source.records.values())
     answer = f"{_hours(source)} on {hosts}."
     answer += (
-        f" {_count(taken, 'training')} taken over from other suites count with the time of the copy." if taken else ""
+        f" {count(taken, 'training')} taken over from other suites count with the time of the copy." if taken else ""
     )
     answer += " Runs before these, of tuning or failed, are not in a bundle."
     links = tuple(source.link(path, f"{record.started} to {record.ended}") for path, record in source.records.items())
@@ -171,7 +152,7 @@ def _neurips(source: Source) -> Iterator[Item]:
     answer = "Licences of data and pretrained weights are not in the evidence; versions of all software are."
     yield Item(NEURIPS, "12. Licences of assets", "in part", answer, (source.link("environment/lock.txt"),))
     models = len(source.suite.train_jobs)
-    answer = f"{_count(models, 'checkpoint')}, documented by README.md, records and `c2o model-card`."
+    answer = f"{count(models, 'checkpoint')}, documented by README.md, records and `c2o model-card`."
     yield Item(NEURIPS, "13. New assets", "evidence", answer, (source.link("README.md"), source.link("manifest.tsv")))
     yield Item(NEURIPS, "14. Crowdsourcing and human subjects", "authors", "For the authors.")
     yield Item(NEURIPS, "15. Review board approval", "authors", "For the authors.")
@@ -180,7 +161,7 @@ def _neurips(source: Source) -> Iterator[Item]:
 
 def checklist(source: Source) -> list[Item]:
     """All items, ACM's badges first."""
-    return [*_acm(source), *_neurips(source)]
+    return [*_acm(source), *_neurips(source), *reproducibility(source)]
 
 
 def checklist_markdown(source: Source) -> str:

@@ -34,9 +34,13 @@ def _result(source: Source, row: Mapping[str, Any]) -> dict[str, Any]:
         "dataset": {
             "type": source.suite.data_name,
             "name": source.suite.data_name,
+            # The Hub takes results with the same task, dataset, config, split and revision for one, and would put the
+            # metrics of all rows under the first row's name.
+            "config": row["exp_id"],
             "split": "val",
             "revision": source.dataset_sha256,
-            "args": {"exp_id": row["exp_id"], "sample_step": row["sample_step"]},
+            # The format has no field for who verified a number by what: the digest of all evidence goes with the row.
+            "args": {"exp_id": row["exp_id"], "sample_step": row["sample_step"], "root_sha256": source.root_digest},
         },
         "metrics": metrics,
     }

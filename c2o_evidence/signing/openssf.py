@@ -14,14 +14,16 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.signing.program import run_program
 from c2o_evidence.verify.files import TIMESTAMP
 
-INSTALL = "`make attest` installs it into .venv/attest; elsewhere: pip install model-signing pyopenssl"
+INSTALL = "`make attest` installs it into .venv/attest; elsewhere: pip install 'c2o[attest]'"
 SECONDS = 3600.0  # it hashes the whole bundle
 
 
 def program() -> str:
-    """The program: the one of `make attest`, else what the PATH has."""
-    own = Path(sys.prefix, "attest", "bin", "model_signing")
-    return str(own) if own.is_file() else shutil.which("model_signing") or "model_signing"
+    """The program: of `make attest`, else beside this Python (the extra `attest`), else what the PATH has."""
+    for folder in (Path(sys.prefix, "attest", "bin"), Path(sys.prefix, "bin")):
+        if (folder / "model_signing").is_file():
+            return str(folder / "model_signing")
+    return shutil.which("model_signing") or "model_signing"
 
 
 def _run(action: str, key_option: str, key: Path, bundle: Path, signature: Path) -> str:

@@ -37,7 +37,7 @@ MODEL_INDEX = {
                         "dataset": {
                             "type": "object",
                             "required": ["type", "name"],
-                            "properties": {"type": TEXT, "name": TEXT, "split": TEXT, "revision": TEXT},
+                            "properties": {"type": TEXT, "name": TEXT, "config": TEXT, "split": TEXT, "revision": TEXT},
                         },
                         "metrics": {
                             "type": "array",
@@ -99,6 +99,33 @@ def test_figures_of_the_checklist(bundle: Path) -> None:
     assert "wilcoxon: refused" in answers["7. Statistical significance"]
 
 
+def test_figures_of_the_reproducibility_checklist(bundle: Path) -> None:
+    items = {item.name: item for item in checklist(read_source(bundle)) if item.list == "ML reproducibility checklist"}
+    parts = [name.split(" ")[0] for name in items]
+    assert {part: parts.count(part) for part in parts} == {"Models": 3, "Theory": 2, "Data": 5, "Code": 5, "Results": 6}
+    records = [json.loads(path.read_text()) for path in bundle.rglob("record.json")]
+    trained = [record for record in records if record["rule"] in ("train", "distill")]
+    runs = rows_of(bundle / "tables" / "runs.tsv")
+    told = f"{len(trained)} trainings, {len(runs)} evaluation runs"
+    assert told == "5 trainings, 12 evaluation runs"
+    assert items["Results 2. Number of runs"].answer.startswith(told)
+    spent = [
+        (datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["started"])).total_seconds()
+        for record in trained
+    ]
+    assert items["Results 5. Average run time or energy"].answer.startswith(
+        f"{statistics.fmean(spent):.0f} s a training"
+    )
+    codes = {record["code_sha256"][:12] for record in records if record["rule"] == "evaluate"}
+    assert all(code in items["Code 3. Evaluation code"].answer for code in codes)
+    linked = [json.loads((bundle / link.path).read_text()) for link in items["Code 3. Evaluation code"].links]
+    assert {record["code_sha256"][:12] for record in linked} == codes
+    assert items["Code 4. Trained models"].answer.startswith(
+        f"{len(list(bundle.rglob('model.safetensors')))} checkpoint"
+    )
+    assert all(item.status == "authors" for name, item in items.items() if name.startswith(("Models", "Theory")))
+
+
 def test_the_checklist_as_json_and_in_a_file(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checklist", str(bundle), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -117,6 +144,11 @@ def test_the_model_card(bundle: Path) -> None:
     jsonschema.validate(metadata["model-index"], MODEL_INDEX)
     (model,) = metadata["model-index"]
     runs = rows_of(bundle / "tables" / "runs.tsv")
+    # What huggingface_hub.EvalResult.unique_identifier is made of: equal ones are merged into one result.
+    keys = ("type", "config", "split", "revision")
+    assert len({tuple(result["dataset"][key] for key in keys) for result in model["results"]}) == 3
+    root = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+    assert {result["dataset"]["args"]["root_sha256"] for result in model["results"]} == {root}
     by_row = {result["dataset"]["args"]["exp_id"]: result for result in model["results"]}
     assert model["name"] == "toy" and set(by_row) == {"base_1", "base_4", "student_1"}
     for exp_id, result in by_row.items():

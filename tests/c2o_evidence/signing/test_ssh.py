@@ -65,12 +65,13 @@ def trust(keys: Path, signer: str, **more: Path) -> Trust:
 def test_the_statement_is_in_totos_and_binds_name_and_root(small: Path) -> None:
     root = hashlib.sha256((small / "SHA256SUMS").read_bytes()).hexdigest()
     statement = statement_of(small)
-    assert statement == Statement("small", root)
+    sizes = [(small / name).stat().st_size for name in ("suite.yaml", "value.txt")]
+    assert statement == Statement("small", root, 2, sum(sizes)) and sizes == [12, 3]
     assert json.loads(statement.to_bytes()) == {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "small/SHA256SUMS", "digest": {"sha256": root}}],
         "predicateType": "urn:c2o:frozen-bundle:v1",
-        "predicate": {"suite": "small"},
+        "predicate": {"bytes": 15, "files": 2, "suite": "small"},
     }
     assert statement.to_bytes().endswith(b"}\n") and b" " not in statement.to_bytes()
 
@@ -102,6 +103,12 @@ def test_what_ssh_keygen_signed_by_hand_is_accepted(small: Path, keys: Path, tmp
     path = tmp_path / "by-hand.sshsig"
     path.write_bytes(made.stdout)
     assert check_signatures(small, trust(keys, BOB, signature=path))[0] == []
+
+
+def test_a_file_that_is_not_listed_leaves_the_statement_as_it_is(small: Path) -> None:
+    before = statement_of(small)
+    (small / "extra.txt").write_text("more")
+    assert statement_of(small) == before
 
 
 def test_two_signers(small: Path, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
