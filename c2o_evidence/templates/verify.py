@@ -138,8 +138,7 @@ def sparse(stream, size):
 
 
 def hash_file(path):
-    digest = hashlib.sha256()
-    buffer = bytearray(1 << 20)
+    digest, buffer = hashlib.sha256(), bytearray(1 << 20)
     view = memoryview(buffer)
     stream, left = open_plain(path)
     with stream:
@@ -147,9 +146,9 @@ def hash_file(path):
             raise Refused(f"is a sparse file that declares {left} bytes")
         while True:
             count = stream.readinto(buffer)
+            left -= count
             if not count:
                 return digest.hexdigest()
-            left -= count
             if left < 0:
                 raise Refused("grew while it was read")
             digest.update(view[:count])
@@ -158,6 +157,8 @@ def hash_file(path):
 def read_sums(check):
     """{path: digest} of the usable lines; every other line is a finding."""
     try:
+        if os.path.islink(os.path.join(check.root, SUMS)):
+            raise Refused("is a symbolic link")
         data = read_file(os.path.join(check.root, SUMS), MAX_SUMS)
     except Refused as error:
         check.add("unsafe", SUMS, str(error))
@@ -167,8 +168,7 @@ def read_sums(check):
     except UnicodeDecodeError:
         check.add("malformed", SUMS, "is not UTF-8")
         return {}, hashlib.sha256(data).hexdigest()
-    listed, folded = {}, set()
-    lines = text.split("\n")
+    listed, folded, lines = {}, set(), text.split("\n")
     if lines.pop():
         check.add("malformed", SUMS, "the last line is cut off")
     for number, line in enumerate(lines, 1):
@@ -289,10 +289,9 @@ def check_cells(check, path, place, row, values):
     expected = {"n_runs": float(len(values)), "mean_AP": mean(values)}
     expected.update({"std_AP_pop": deviation(values, 0), "std_AP_sample": deviation(values, 1)})
     for column, value in expected.items():
-        if column in row and not close(value, number(row[column])):
-            check.add(
-                "row-edited", path, "does not follow from tables/runs.tsv", place, column, repr(value), row[column]
-            )
+        found = row.get(column)
+        if found is not None and not close(value, number(found)):
+            check.add("row-edited", path, "does not follow from tables/runs.tsv", place, column, repr(value), found)
 
 
 def run_name(row):
@@ -301,8 +300,7 @@ def run_name(row):
 
 def check_runs(check, runs):
     """Every run is bound to a hashed checkpoint and to a row of an evaluation, and no seed is used twice."""
-    path = "tables/runs.tsv"
-    written = {}
+    path, written = "tables/runs.tsv", {}
     for name in sorted(check.digests):
         if re.fullmatch(r"eval/[^/]+/seed\d+/results\.tsv", name):
             for row in read_tsv(check, name) or ():
@@ -311,11 +309,10 @@ def check_runs(check, runs):
                 written.setdefault(tuple(row.items()), name)
     seen = set()
     for run in runs:
-        key = tuple(run.get(name) for name in KEY)
         row = run_name(run)
-        if key in seen:
+        if row in seen:
             check.add("used-twice", path, "this seed is used twice", row=row)
-        seen.add(key)
+        seen.add(row)
         said, found = run.get("ckpt_sha256"), check.digests.get(run.get("ckpt_path"), "a file")
         if found != said:
             check.add("stale", path, f"{run.get('ckpt_path')} has another digest", row, "ckpt_sha256", found, said)
@@ -338,16 +335,13 @@ def check_tables(check):
         run_of.setdefault((run.get("exp_name"), run.get("train_seed")), run)
         for key in (run.get("exp_name"), (run.get("exp_name"), run.get("train_seed"))):
             values_of.setdefault(key, []).append(number(run.get("AP", "")))
-    path = "tables/summary.tsv"
-    for row in read_tsv(check, path) or ():
-        values = values_of.get(row.get("exp_id"), [])
-        place = "exp_id={}".format(row.get("exp_id"))
-        check_cells(check, path, place, row, values)
+    for row in read_tsv(check, "tables/summary.tsv") or ():
+        name = row.get("exp_id")
+        check_cells(check, "tables/summary.tsv", f"exp_id={name}", row, values_of.get(name, []))
     for row in read_tsv(check, "manifest.tsv") or ():
         key = (row.get("exp_id"), row.get("train_seed"))
-        values = values_of.get(key, [])
         place = "exp_id={}, train_seed={}".format(*key)
-        check_cells(check, "manifest.tsv", place, row, values)
+        check_cells(check, "manifest.tsv", place, row, values_of.get(key, []))
         for name in ("ckpt_path", "config_sha256"):
             expected, found = run_of.get(key, row).get(name), row.get(name)
             if expected != found:

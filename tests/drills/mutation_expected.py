@@ -257,7 +257,7 @@ DEPENDENTS: dict[str, tuple[str, ...]] = {
     "main": (f"{ANY_ROW} {{self}}", f"stale {RECORD}"),
     "comparisons": (f"{ANY_ROW} {{self}}", f"stale {RECORD}", "row-edited report.html"),
     "text-table": (f"{ANY_ROW} {{self}}", f"stale {RECORD}"),
-    "svg": ("changed figures/*.svg", "row-edited report.html", "malformed {self}"),
+    "svg": ("changed figures/*.svg", "row-edited report.html", "malformed|unsafe {self}"),
     "png": ("changed figures/*.png",),
     "manifest": (f"{ANY_ROW} {{self}}", "row-edited report.html"),
     "annotations": ("malformed|stale data/*", "row-*|malformed eval/*", *ABOVE),

@@ -119,7 +119,9 @@ def check_alone(case: Case, bundle: Path, report: Report) -> None:
     ALONE.check_files(check)
     ALONE.check_tables(check)
     pairs = {(finding["kind"], finding["path"]) for finding in check.findings}
-    if case.seal == "none":
+    if case.kind == "sums":  # what a cut-off last line means is not the same to both, that it is cut off is
+        assert pairs
+    elif case.seal == "none":
         assert {(finding.kind, finding.path) for finding in report.findings} <= pairs
     for expected in alone_must_find(case):
         assert any(matches(expected, *pair, case) for pair in pairs), f"verify.py: not found: {expected}: {pairs}"

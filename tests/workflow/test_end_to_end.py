@@ -8,6 +8,12 @@ import sys
 
 import pytest
 
+from c2o_evidence.verify import verify
+from tests.c2o_evidence.bundle.conftest import drawing_once
+from tests.drills.mutation_cases import all_cases
+from tests.drills.mutation_expected import check_findings
+from tests.drills.mutation_seals import facts, seal
+
 pytestmark = pytest.mark.e2e
 
 TINY = "configs/suites/tiny.yaml"
@@ -41,6 +47,29 @@ def test_the_bundle_is_frozen_complete_and_verified(clean) -> None:
     assert len(ledger) == 2 and ledger[1].startswith("tiny\t1\tcurrent\t")
     index = (clean.path / "manifests/results_manifest.tsv").read_text().splitlines()
     assert len(index) == 1 + 4 * 2  # rows x train seeds, one TSV a checkpoint
+
+
+def test_a_sample_of_the_mutation_drill(clean, tmp_path) -> None:
+    """What the drill does to a bundle made by hand (tests/drills) is found by the same names in one of the workflow."""
+    bundle = clean.path / "deliverables/tiny"
+    cases = [case for case in all_cases() if (bundle / case.path).is_file() and case.kind != "suite"]
+    files = [case for case in cases if case.seal == "none"]
+    tables = [case for case in cases if case.seal in ("lists", "digests")]
+    chance, before = random.Random(20), facts(bundle, derived=True)
+    wrong = []
+    with drawing_once():
+        for case in [*chance.sample(files, 12), *chance.sample(tables, 10)]:
+            copy = Path(shutil.copytree(bundle, tmp_path / case.name / "tiny"))
+            for path in copy.rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            case.run(copy)
+            seal(copy, case.seal, before)
+            try:
+                check_findings(case, verify(copy, "files" if case.seal == "none" else "tables", jobs=1))
+            except AssertionError as error:
+                wrong.append(f"{case.name}: {error}")
+            shutil.rmtree(copy)
+    assert wrong == [], "\n".join(wrong)
 
 
 def test_records_name_the_parents_and_the_pins(clean) -> None:
