@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from c2o_evidence.diff.verdicts import Move, RowDiff, Section, Test, Verdict, from_moments, over_seeds, same_number, section
+from c2o_evidence.diff.verdicts import (
+    Move,
+    RowDiff,
+    Section,
+    Test,
+    Verdict,
+    from_moments,
+    over_seeds,
+    same_number,
+    section,
+)
 from c2o_evidence.stats import mean
 from c2o_evidence.tsv import TsvSchema, parse_tsv, tsv_schema
 from c2o_evidence.verify.compare import same_cell
@@ -165,9 +174,14 @@ def _row(kind: str, name: str, a: Row, b: Row, columns: _Columns) -> RowDiff:
     if kind == "summary" and a["hardware_id"] != b["hardware_id"]:
         moved = [c for c in moved if c not in _SUMMARY_TIMES]
         says.append("times not compared: other hardware")
-    moves = tuple(Move(c, a[c], b[c], _summary_test(a, b) if c == "mean_AP" and kind == "summary" else None) for c in moved)
+    moves = tuple(
+        Move(c, a[c], b[c], _summary_test(a, b) if c == "mean_AP" and kind == "summary" else None) for c in moved
+    )
     if kind == "timing" and moves:
-        low, high = (max(row["inference_s_per_img_min"] for row in (a, b)), min(r["inference_s_per_img_max"] for r in (a, b)))
+        low, high = (
+            max(row["inference_s_per_img_min"] for row in (a, b)),
+            min(r["inference_s_per_img_max"] for r in (a, b)),
+        )
         ratio = b["inference_s_per_img"] / a["inference_s_per_img"]
         if low <= high:
             says.append(f"{ratio:.3f} times the seconds, within the ranges of the repeats, which overlap")
@@ -271,8 +285,8 @@ def _setting(kind: str, name: str, a: _Setting, b: _Setting, columns: _Columns) 
     for metric in wanted:
         values_a, values_b = a.values(metric), b.values(metric)
         if repr(values_a) != repr(values_b):
-            centre = (mean([mean(values) for values in side.values()]) for side in (values_a, values_b))
-            moves.append(Move(metric, *centre, over_seeds(values_a, values_b)))
+            left_mean, right_mean = (mean([mean(v) for v in side.values()]) for side in (values_a, values_b))
+            moves.append(Move(metric, left_mean, right_mean, over_seeds(values_a, values_b)))
     verdict: Verdict = "moved" if moves else "identical"
     return RowDiff(name, verdict, tuple(says), tuple(moves))
 
@@ -291,8 +305,7 @@ def diff_ledgers(text_a: str, text_b: str, names: tuple[str, str], title: str) -
     from c2o_evidence.ledger import SCHEMA, current_by_name
 
     a, b = (
-        current_by_name(parse_tsv(text, SCHEMA, name), name)
-        for text, name in ((text_a, names[0]), (text_b, names[1]))
+        current_by_name(parse_tsv(text, SCHEMA, name), name) for text, name in ((text_a, names[0]), (text_b, names[1]))
     )
     if text_a == text_b:
         return Section(title, "identical", {"identical": len(a)} if a else {})
@@ -306,11 +319,11 @@ def diff_ledgers(text_a: str, text_b: str, names: tuple[str, str], title: str) -
             says = () if same else (f"revision {frozen.revision} -> {other.revision}, or another history",)
             rows.append(RowDiff(name, "identical" if same else "same numbers", says))
         else:
-            says = (f"root digest: {_short(frozen.root_sha256)} -> {_short(other.root_sha256)}",)
+            words = [f"root digest: {_short(frozen.root_sha256)} -> {_short(other.root_sha256)}"]
             if frozen.root_sha256 in other.history:
-                says += (f"B has frozen anew since A (revision {frozen.revision} -> {other.revision})",)
+                words.append(f"B has frozen anew since A (revision {frozen.revision} -> {other.revision})")
             elif other.root_sha256 in frozen.history:
-                says += (f"B is older than A (revision {frozen.revision} -> {other.revision})",)
-            rows.append(RowDiff(name, "differs", (*says, "compare the bundles for their numbers")))
+                words.append(f"B is older than A (revision {frozen.revision} -> {other.revision})")
+            rows.append(RowDiff(name, "differs", (*words, "compare the bundles for their numbers")))
     rows += [RowDiff(name, "added") for name in b if name not in a]
     return section(title, rows, facts=["a ledger has no numbers: the digest of a bundle stands for all of them"])
