@@ -17,6 +17,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -161,15 +162,8 @@ def status(root: Path, count: int) -> Work:
 
     seeds, experiments = 10, max(1, count // 10)
     names = [f"exp{number}" for number in range(experiments)]
-    spec = ROOT / "configs" / "suites" / "quick.yaml"
-    assert spec.is_file()
     for folder in ("configs", "c2o_model", "c2o_evidence"):
-        if not (root / folder).exists():
-            (root / folder).symlink_to(ROOT / folder) if folder != "configs" else None
-    (root / "configs" / "suites").mkdir(parents=True, exist_ok=True)
-    for name in ("models", "data"):
-        if not (root / "configs" / name).exists():
-            (root / "configs" / name).symlink_to(ROOT / "configs" / name)
+        shutil.copytree(ROOT / folder, root / folder, dirs_exist_ok=True)
     model = "configs/models/digits/small.yaml"
     document = {
         "name": "large",
@@ -263,8 +257,8 @@ def measure(case: str, root: Path, count: int, repeats: int) -> None:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    status_text = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) * 1024 for line in status_text.splitlines() if line.startswith("VmHWM"))
+    memory = Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) * 1024 for line in memory.splitlines() if line.startswith("VmHWM"))
     print(json.dumps({"seconds": statistics.median(seconds), "bytes": max(0, peak - before)}))
 
 
@@ -304,13 +298,10 @@ def main() -> None:
                     found[name].append(json.loads(done.stdout))
         for name in names:
             seconds = [item["seconds"] for item in found[name]]
-            cells = "  ".join(
-                f"{s:9.4f} s {item['bytes'] / 2**20:7.1f} MiB" for s, item in zip(seconds, found[name], strict=True)
-            )
+            cells = [f"{s:9.4f} s {m['bytes'] / 2**20:7.1f} MiB" for s, m in zip(seconds, found[name], strict=True)]
+            grows = f"exponent {exponent(sizes, seconds):.2f} ({exponent(sizes[-2:], seconds[-2:]):.2f})"
             print(
-                f"{name:26} {' '.join(f'{size:,}' for size in sizes)} {unit}: {cells}   exponent {exponent(sizes, seconds):.2f} "
-                f"({exponent(sizes[-2:], seconds[-2:]):.2f})",
-                flush=True,
+                f"{name:24} {' '.join(f'{size:,}' for size in sizes)} {unit}: {'  '.join(cells)}   {grows}", flush=True
             )
 
 

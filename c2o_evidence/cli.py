@@ -21,6 +21,7 @@ Builds, checks and shows the results of C2O experiments.
   c2o run step1_5seed                          build a deliverable, with progress and the time that is left
   c2o verify deliverables/step1_5seed          check a frozen bundle; --level tables recomputes every number
   c2o show step1_5seed                         the summary table; step1_5seed:EXP_ID shows one row's evidence
+  c2o diff A B                                 what moved between two bundles or tables, with tests
   c2o status                                   what is done, running, missing
   c2o tables --check                           every table in README.md and docs/ follows from its rows
   c2o stats results.tsv                        statistics of any results TSV, and what its n cannot carry

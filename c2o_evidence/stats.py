@@ -220,7 +220,12 @@ def welch_t(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], 
 
 
 def welch_of_moments(a: tuple[float, float, int], b: tuple[float, float, int], level: float = 0.95) -> WelchT:
-    """`welch_t` where only (mean, sample standard deviation, number) of each side's train-seed means is known."""
+    """`welch_t` where only (mean, sample standard deviation, number) of each side's train-seed means is known.
+
+    >>> test = welch_of_moments((2.0, math.sqrt(2), 2), (6.0, math.sqrt(2), 2))  # the example of `welch_t`
+    >>> test.mean_diff, round(test.df, 6), round(test.t, 4)
+    (-4.0, 2.0, -2.8284)
+    """
     (mean_a, _, n_a), (mean_b, _, n_b) = a, b
     shares = [spread**2 / n if n else NAN for _, spread, n in (a, b)]
     error, diff = math.fsum(shares), mean_a - mean_b

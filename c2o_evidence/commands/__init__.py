@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from c2o_evidence.commands import (
     adopt,
     checklist,
+    diff,
     doctor,
     gc,
     model_card,
@@ -47,6 +48,7 @@ _MODULES: tuple[ModuleType, ...] = (
     status,
     tables,
     stats,
+    diff,
     adopt,
     gc,
     checklist,

@@ -285,8 +285,8 @@ def _setting(kind: str, name: str, a: _Setting, b: _Setting, columns: _Columns) 
     for metric in wanted:
         values_a, values_b = a.values(metric), b.values(metric)
         if repr(values_a) != repr(values_b):
-            centre = (mean([mean(values) for values in side.values()]) for side in (values_a, values_b))
-            moves.append(Move(metric, *centre, over_seeds(values_a, values_b)))
+            left_mean, right_mean = (mean([mean(v) for v in side.values()]) for side in (values_a, values_b))
+            moves.append(Move(metric, left_mean, right_mean, over_seeds(values_a, values_b)))
     verdict: Verdict = "moved" if moves else "identical"
     return RowDiff(name, verdict, tuple(says), tuple(moves))
 
@@ -319,11 +319,11 @@ def diff_ledgers(text_a: str, text_b: str, names: tuple[str, str], title: str) -
             says = () if same else (f"revision {frozen.revision} -> {other.revision}, or another history",)
             rows.append(RowDiff(name, "identical" if same else "same numbers", says))
         else:
-            says = (f"root digest: {_short(frozen.root_sha256)} -> {_short(other.root_sha256)}",)
+            words = [f"root digest: {_short(frozen.root_sha256)} -> {_short(other.root_sha256)}"]
             if frozen.root_sha256 in other.history:
-                says += (f"B has frozen anew since A (revision {frozen.revision} -> {other.revision})",)
+                words.append(f"B has frozen anew since A (revision {frozen.revision} -> {other.revision})")
             elif other.root_sha256 in frozen.history:
-                says += (f"B is older than A (revision {frozen.revision} -> {other.revision})",)
-            rows.append(RowDiff(name, "differs", (*says, "compare the bundles for their numbers")))
+                words.append(f"B is older than A (revision {frozen.revision} -> {other.revision})")
+            rows.append(RowDiff(name, "differs", (*words, "compare the bundles for their numbers")))
     rows += [RowDiff(name, "added") for name in b if name not in a]
     return section(title, rows, facts=["a ledger has no numbers: the digest of a bundle stands for all of them"])
