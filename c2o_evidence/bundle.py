@@ -132,8 +132,8 @@ def write_sha256sums(bundle: Path) -> str:
     tree.files.pop(SUMS_NAME, None)
     digests, errors = hash_files(bundle, tree.files)
     if errors:
-        path, reason = sorted(errors.items())[0]
-        raise EvidenceError(f"{bundle / path}: cannot be read: {reason}")
+        path = min(errors)
+        raise EvidenceError(f"{bundle / path}: cannot be read: {errors[path].strerror}")
     try:
         text = format_sums(digests)
     except ValueError as error:

@@ -55,6 +55,13 @@ def find_root(start: Path) -> Path:
     return start
 
 
+def _say(command: str, message: str) -> None:
+    """An error on stderr. It may quote a file that others made, so nothing in it reaches the terminal as a command."""
+    from c2o_evidence.printable import printable_lines
+
+    print(f"c2o {command}: {printable_lines(message)}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; messages of known errors go to stderr, never as a
     traceback.
@@ -64,10 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[arguments.command].run(arguments, root)
     except (DigestError, FrozenError) as error:
-        print(f"c2o {arguments.command}: {error}", file=sys.stderr)
+        _say(arguments.command, str(error))
         return 1
     except EvidenceError as error:
-        print(f"c2o {arguments.command}: {error}", file=sys.stderr)
+        _say(arguments.command, str(error))
+        return 2
+    except MemoryError:
+        _say(arguments.command, "there is not enough memory for this; use a machine with more, or --jobs 1")
         return 2
     except KeyboardInterrupt:
         print(f"c2o {arguments.command}: stopped", file=sys.stderr)
@@ -77,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"c2o {arguments.command}: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        _say(arguments.command, f"{error.filename or ''}: {error.strerror or error}")
         return 2
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from c2o_evidence import __version__
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_RECORD
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.verify.files import hash_files, walk
@@ -39,8 +42,8 @@ def _times(bundle: Path) -> tuple[str, str]:
     starts, ends = [], []
     for path in sorted(bundle.rglob("record.json")):
         try:
-            record = json.loads(path.read_text("utf-8"))
-        except ValueError:
+            record = parse_json(read_plain(path, MAX_RECORD))
+        except (OSError, ValueError):
             continue
         if isinstance(record, dict):
             starts.append(str(record.get("started", "")))

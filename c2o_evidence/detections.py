@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from c2o_evidence.atomic import atomic_path
 from c2o_evidence.errors import DetectionsError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_DETECTIONS_FILE, MAX_DETECTIONS_HEADER
+from c2o_evidence.plain_file import LIMITS, open_plain
 
-MAX_HEADER = 16 << 20
-MAX_FILE = 4 << 30
-MAX_DETECTIONS = 1 << 31
+MAX_COUNT = 1 << 36  # of detections, and of bytes of a file
 
 # Tensors of 8-byte items come first in the file, so that all are aligned.
 _FIELDS = {
@@ -144,9 +145,9 @@ def write_detections(
         offset += size
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     encoded += b" " * (-len(encoded) % 8)
-    if len(encoded) > MAX_HEADER:
+    if len(encoded) > MAX_DETECTIONS_HEADER:
         raise DetectionsError(
-            f"{path}: the header would have {len(encoded)} bytes, over {MAX_HEADER}; store fewer runs a file"
+            f"{path}: the header would have {len(encoded)} bytes, over {MAX_DETECTIONS_HEADER}; store fewer runs a file"
         )
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         stream.write(struct.pack("<Q", len(encoded)))
@@ -155,11 +156,14 @@ def write_detections(
             stream.write(arrays[key].data)
 
 
-def read_detections(path: Path | str) -> dict[RunKey, Detections]:
+def read_detections(path: Path | str, most: int | None = None) -> dict[RunKey, Detections]:
     """Read and check all runs of a file, sorted by key. Memory is bounded by the size of the file.
 
+    Args:
+        most: detections that a run may have.
+
     Raises:
-        DetectionsError: the file is not exactly what `write_detections` can have written.
+        DetectionsError: the file is not exactly what `write_detections` can have written, or a run has more.
     """
     with _open(path) as stream:
         header, start = _read_header(path, stream)
@@ -169,8 +173,14 @@ def read_detections(path: Path | str) -> dict[RunKey, Detections]:
             match = _KEY.fullmatch(key)
             assert match is not None  # _read_header has checked it
             begin, end = entry["data_offsets"]
+            count = (end - begin) // _item_size(match[3])
+            if most is not None and entry["shape"][0] > most:
+                what = f"has {entry['shape'][0]} detections, more than the {most} that its images can have ({LIMITS})"
+                raise DetectionsError(f"{path}: {match[1]}/{match[2]}: {what}")
             stream.seek(start + begin)
-            array = np.fromfile(stream, dtype=_FIELDS[match[3]][1], count=(end - begin) // _item_size(match[3]))
+            array = np.fromfile(stream, dtype=_FIELDS[match[3]][1], count=count)
+            if array.size != count:
+                raise DetectionsError(f"{path}: {key}: was cut off while it was read; restore the file")
             runs.setdefault((match[1], int(match[2])), {})[match[3]] = array.reshape(entry["shape"])
     result = {}
     for run_key, arrays in sorted(runs.items()):
@@ -197,7 +207,7 @@ def read_detections_metadata(path: Path | str) -> dict[str, str]:
 
 def _open(path: Path | str) -> BinaryIO:
     try:
-        return open(path, "rb")
+        return open(open_plain(path), "rb")
     except OSError as error:
         raise DetectionsError(f"{path}: cannot be read: {error.strerror}; evaluate again") from error
 
@@ -206,14 +216,15 @@ def _read_header(path: Path | str, stream: BinaryIO) -> tuple[dict[str, Any], in
     """The checked header and where the data begins: tensors known and contiguous, nothing else there."""
     size = stream.seek(0, 2)
     stream.seek(0)
-    if size < 8 or size > MAX_FILE:
-        raise DetectionsError(f"{path}: has {size} bytes; a file of detections has 8 to {MAX_FILE}")
+    if size < 8 or size > MAX_DETECTIONS_FILE:
+        limits = f"8 to {MAX_DETECTIONS_FILE} ({LIMITS})"
+        raise DetectionsError(f"{path}: has {size} bytes; a file of detections has {limits}")
     length = struct.unpack("<Q", stream.read(8))[0]
-    if length > MAX_HEADER or length > size - 8:
+    if length > MAX_DETECTIONS_HEADER or length > size - 8:
         raise DetectionsError(f"{path}: declares a header of {length} bytes; the file is cut off or damaged")
     try:
-        header = json.loads(stream.read(length).decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(stream.read(length))
+    except ValueError as error:
         raise DetectionsError(f"{path}: the header is not usable: {error}; restore the file") from None
     if not isinstance(header, dict):
         raise DetectionsError(f"{path}: the header is not a mapping; restore the file")
@@ -251,7 +262,7 @@ def _counts(value: Any, length: int) -> bool:
     return (
         isinstance(value, list)
         and len(value) == length
-        and all(type(item) is int and 0 <= item < MAX_DETECTIONS * 32 for item in value)
+        and all(type(item) is int and 0 <= item < MAX_COUNT for item in value)
     )
 
 
@@ -261,10 +272,3 @@ def _field(key: str) -> tuple[str, str, int]:
 
 def _item_size(name: str) -> int:
     return 8 if _FIELDS[name][0] == "I64" else 4
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a name is there twice")
-    return result

@@ -1,17 +1,21 @@
 """SHA-256 of files, JSON values and directory trees, and `NAME.sha256` sidecars as `sha256sum -c` reads."""
 
+import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import DigestError
+from c2o_evidence.limits import MAX_SIDECAR
 from c2o_evidence.paths import resolve_inside
+from c2o_evidence.plain_file import NotPlain, open_plain, read_plain
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18  # bytes; one system call is small beside the hashing, and the chunk stays in the second-level cache
 _SIDECAR_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)\n?")
 
 
@@ -20,22 +24,43 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_stream(
+    descriptor: int, buffer: bytearray | None = None, progress: Callable[[int], None] | None = None
+) -> str:
+    """SHA-256 of what an open file holds from its begin on. Raises OSError as reading does, or if the file grows.
+
+    Args:
+        buffer: where to read to, for a caller that hashes many files; overwritten.
+        progress: called with the number of bytes after each chunk.
+    """
+    buffer = bytearray(CHUNK) if buffer is None else buffer
+    view = memoryview(buffer)
+    digest = hashlib.sha256()
+    left = os.fstat(descriptor).st_size
+    while count := os.readv(descriptor, [buffer]):
+        left -= count
+        if left < 0:  # a writer could keep a reader busy forever
+            raise NotPlain(errno.EBUSY, "grew while it was read")
+        digest.update(view[:count])
+        if progress is not None:
+            progress(count)
+    return digest.hexdigest()
+
+
 def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file's content, read in chunks of 1 MiB.
+    """SHA-256 of a file's content, read in chunks.
 
     Raises:
         DigestError: the file does not exist or cannot be read.
     """
-    digest = hashlib.sha256()
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
     try:
-        with open(path, "rb", buffering=0) as stream:
-            while count := stream.readinto(buffer):
-                digest.update(view[:count])
+        descriptor = open_plain(path)
+        try:
+            return sha256_stream(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise DigestError(f"{path}: cannot be read: {error.strerror}; restore the file or make it again") from error
-    return digest.hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:
@@ -62,7 +87,10 @@ def _check_json(value: Any, where: str) -> None:
     elif isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise DigestError(f"{where or 'value'}: {value!r} has no digest; use a finite number")
-    elif not (value is None or isinstance(value, (bool, int, str))):
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise DigestError(f"{where or 'value'}: {value!r} is half a character, which has no digest; correct it")
+    elif not (value is None or isinstance(value, (bool, int))):
         raise DigestError(
             f"{where or 'value'}: a {type(value).__name__} has no digest; use text, numbers, lists, mappings"
         )
@@ -114,7 +142,7 @@ def read_sidecar(path: Path | str) -> str:
     target = Path(path)
     sidecar = sidecar_path(target)
     try:
-        text = sidecar.read_text(encoding="utf-8")
+        text = read_plain(sidecar, MAX_SIDECAR).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DigestError(f"{sidecar}: cannot be read; make it again from a trusted copy of {target.name}") from error
     match = _SIDECAR_LINE.fullmatch(text)

@@ -77,7 +77,8 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _label(suite: Suite, exp_id: str) -> str:
-    return suite.row(exp_id).label or exp_id
+    row = suite.row(exp_id)
+    return (row.label or exp_id) + (" † selected" if row.selected else "")
 
 
 def summary_strip(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> Figure:
@@ -232,27 +233,50 @@ def build_figures(
         picture.
         comparisons, attention: rows of tables/comparisons.tsv and attention/attention.tsv.
     """
+    import matplotlib
+
     files: dict[str, bytes] = {}
-    for name in figure_names(suite):
-        if name == "summary_strip":
-            figure = summary_strip(suite, runs, summary)
-        elif name == "ap_over_steps":
-            figure = ap_over_steps(suite, runs, summary)
-        elif name == "speed_quality":
-            figure = speed_quality(suite, runs, summary)
-        elif name == "comparisons":
-            figure, axes = _new(1.0 + 0.42 * len(comparisons))
-            labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
-            comparison_bars(axes, comparisons, labels, COLOURS)
-        elif name == "attention_cost":
-            figure, _ = _panels(4.4, 0)  # it lays out its own
-            attention_cost(figure, attention, COLOURS)
-        elif name == "loss_curves":
-            figure = loss_curves(suite, curves)
-        else:
-            figure = match_curves(suite, curves)
-        files.update(render(figure, name))
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user would give other pictures
+        for name in figure_names(suite):
+            if name == "summary_strip":
+                figure = summary_strip(suite, runs, summary)
+            elif name == "ap_over_steps":
+                figure = ap_over_steps(suite, runs, summary)
+            elif name == "speed_quality":
+                figure = speed_quality(suite, runs, summary)
+            elif name == "comparisons":
+                figure, axes = _new(1.0 + 0.42 * len(comparisons))
+                labels = {row.exp_id: _label(suite, row.exp_id) for row in suite.rows}
+                comparison_bars(axes, comparisons, labels, COLOURS)
+            elif name == "attention_cost":
+                figure, _ = _panels(4.4, 0)  # it lays out its own
+                attention_cost(figure, attention, COLOURS)
+            elif name == "loss_curves":
+                figure = loss_curves(suite, curves)
+            else:
+                figure = match_curves(suite, curves)
+            files.update(render(figure, name))
     return files
+
+
+def draw(base: Path, suite: Suite) -> dict[str, bytes]:
+    """All figures of a suite, by file name, from the tables and curves below `base` (`results/SUITE` or a bundle).
+
+    Raises TableError if a table or a curve is missing or damaged.
+    """
+    from c2o_evidence.tsv import read_tsv
+
+    runs = read_tsv(base / "tables" / "runs.tsv", "results")
+    summary = read_tsv(base / "tables" / "summary.tsv", "summary")
+    curves = {
+        (experiment, seed): read_tsv(base / "train" / experiment / f"seed{seed}" / "curve.tsv", "curve")
+        for experiment, seed in suite.train_jobs
+    }
+    comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")
+    measured = base / "attention" / "attention.tsv"
+    attention = read_tsv(measured, "attention") if suite.attention is not None else []
+    return build_figures(suite, runs, summary, curves, comparisons, attention)
 
 
 def write_figures(results_dir: Path, suite: Suite) -> list[Path]:
@@ -260,19 +284,8 @@ def write_figures(results_dir: Path, suite: Suite) -> list[Path]:
 
     Raises TableError if a table or a curve is missing or damaged.
     """
-    from c2o_evidence.tsv import read_tsv
-
-    runs = read_tsv(results_dir / "tables" / "runs.tsv", "results")
-    summary = read_tsv(results_dir / "tables" / "summary.tsv", "summary")
-    curves = {
-        (experiment, seed): read_tsv(results_dir / "train" / experiment / f"seed{seed}" / "curve.tsv", "curve")
-        for experiment, seed in suite.train_jobs
-    }
-    comparisons = read_tsv(results_dir / "tables" / "comparisons.tsv", "comparisons")
-    measured = results_dir / "attention" / "attention.tsv"
-    attention = read_tsv(measured, "attention") if suite.attention is not None else []
     paths = []
-    for name, data in sorted(build_figures(suite, runs, summary, curves, comparisons, attention).items()):
+    for name, data in sorted(draw(results_dir, suite).items()):
         path = results_dir / "figures" / name
         atomic_write(path, data)
         paths.append(path)

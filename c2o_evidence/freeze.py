@@ -19,7 +19,10 @@ from c2o_evidence.atomic import atomic_write, sync
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError, FrozenError
 from c2o_evidence.ledger import Frozen, current, default_ledger, ledger_text, read_rows, with_freeze
+from c2o_evidence.limits import MAX_SUMS
 from c2o_evidence.lock import locked
+from c2o_evidence.paths import resolve_inside
+from c2o_evidence.plain_file import open_plain, read_plain
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.files import check_files
 
@@ -33,7 +36,7 @@ def _sums(bundle: Path) -> tuple[dict[str, str], str]:
     """Listed digests and root digest. Raises EvidenceError if the list is missing or damaged."""
     path = bundle / SUMS_NAME
     try:
-        data = path.read_bytes()
+        data = read_plain(path, MAX_SUMS)
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}; stage the bundle first") from error
     listed, problems = parse_sums(data)
@@ -105,7 +108,7 @@ def _list_differences(old: dict[str, str], old_digest: str, frozen: Frozen, new:
 
 def _copy_synced(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with open(open_plain(source, follow=False), "rb") as reader, target.open("xb") as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)
         writer.flush()
         os.fsync(writer.fileno())
@@ -199,7 +202,7 @@ def _copy_verified(bundle_dir: Path, staged: Path, root_digest: str) -> tuple[in
     listed, _ = _sums(bundle_dir)
     staged.mkdir()
     for path in [*sorted(listed), SUMS_NAME]:
-        source = bundle_dir / path
+        source = resolve_inside(bundle_dir, path)
         if source.is_symlink() or not source.is_file():
             raise EvidenceError(f"{source}: is missing or not a plain file; stage the bundle again")
         _copy_synced(source, staged / path)

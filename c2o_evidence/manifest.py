@@ -2,18 +2,26 @@
 
 What is in the manifest is a function of the files on disk and of the rows ever merged, not of the order or
 number of merges: a row is kept only while its TSV has the digest it names and its checkpoints exist.
+
+A merge looks at every file of every row. It reads again only what has been touched since a merge has read it: digests
+are kept in `results/.state`, by the state of the file (digest_cache.py). The manifest is an index, not a proof; `c2o
+verify` reads the files.
 """
 
+import os
+import stat
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.digest_cache import NAME, DigestCache, file_state
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import TableError, UnsafePathError
 from c2o_evidence.lock import locked
-from c2o_evidence.paths import resolve_inside
+from c2o_evidence.paths import Inside
 from c2o_evidence.stats import mean, std_pop
 from c2o_evidence.tsv import Row, format_tsv, read_tsv
 
@@ -117,18 +125,20 @@ def merge_results_manifest(
     base = Path(root) if root is not None else path.resolve().parent.parent
     new = {_key(row): dict(row) for row in rows}
     format_tsv(new.values(), SCHEMA, str(path))
-    for row in new.values():
-        if reason := _fault(row, base):
-            raise TableError(f"{path}: {row['tsv_path']} ({row['exp_id']}): {reason}")
-    with locked(path, timeout):
-        merged = {_key(row): row for row in read_results_manifest(path)} | new
+    with locked(path, timeout), DigestCache(base / "results" / ".state" / NAME) as cache:
+        files = _Files(base, cache)
+        for row in new.values():
+            if reason := files.fault(row):
+                raise TableError(f"{path}: {row['tsv_path']} ({row['exp_id']}): {reason}")
+        merged = {_key(row): row for row in read_results_manifest(path)}
         dropped = []
         for key, row in sorted(merged.items()):
-            if reason := _fault(row, base):
+            if key not in new and (reason := files.fault(row)):
                 dropped.append(DroppedRow(row["exp_id"], row["tsv_path"], reason))
                 del merged[key]
-        text = format_tsv(merged.values(), SCHEMA, str(path))
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        merged |= new
+        text = format_tsv(merged.values(), SCHEMA, str(path)).encode("utf-8")
+        if not path.exists() or path.read_bytes() != text:
             atomic_write(path, text)
     kept = sorted(merged.values(), key=lambda row: (row["exp_id"], row["tsv_path"]))
     return Merge(tuple(kept), tuple(dropped))
@@ -138,18 +148,50 @@ def _key(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row.get("tsv_path")), str(row.get("exp_id"))
 
 
-def _fault(row: Mapping[str, Any], root: Path) -> str | None:
-    """Why a row does not hold, or None. Checkpoints are looked for, not hashed: verification does that."""
-    try:
-        tsv = resolve_inside(root, row["tsv_path"])
-        ckpts = [(name, resolve_inside(root, name)) for name in row["ckpts"].split(JOIN)]
-    except UnsafePathError as error:
-        return str(error)
-    if not tsv.is_file():
-        return "the TSV is missing"
-    if sha256_file(tsv) != row["tsv_sha256"]:
-        return "the TSV has changed"
-    for name, ckpt in ckpts:
-        if not ckpt.is_file():
-            return f"the checkpoint {name} is missing"
-    return None
+class _Files:
+    """The files that rows speak of, each looked at once a merge."""
+
+    def __init__(self, root: Path, cache: DigestCache) -> None:
+        self._inside = Inside(root)
+        self._cache = cache
+        self._digests: dict[str, str] = {}
+        self._exists: dict[str, bool] = {}
+
+    def fault(self, row: Mapping[str, Any]) -> str | None:
+        """Why a row does not hold, or None. Checkpoints are looked for, not hashed: verification does that."""
+        try:
+            tsv = self._inside.resolve(row["tsv_path"])
+            ckpts = [(name, self._inside.resolve(name)) for name in row["ckpts"].split(JOIN)]
+        except UnsafePathError as error:
+            return str(error)
+        if not self._is_file(tsv):
+            return "the TSV is missing"
+        if self._digest(tsv, row["tsv_sha256"]) != row["tsv_sha256"]:
+            return "the TSV has changed"
+        for name, ckpt in ckpts:
+            if not self._is_file(ckpt):
+                return f"the checkpoint {name} is missing"
+        return None
+
+    def _is_file(self, path: str) -> bool:
+        known = self._exists.get(path)
+        if known is None:
+            try:
+                known = stat.S_ISREG(os.stat(path).st_mode)
+            except OSError:
+                known = False
+            self._exists[path] = known
+        return known
+
+    def _digest(self, path: str, expected: str) -> str:
+        digest = self._digests.get(path)
+        if digest is None:
+            started, state = time.time_ns(), file_state(path)
+            if state is not None and self._cache.agrees(state, expected):
+                digest = expected
+            else:
+                digest = sha256_file(path)
+                if state is not None:
+                    self._cache.learn(path, state, digest, started)
+            self._digests[path] = digest
+        return digest

@@ -6,7 +6,6 @@ left its `record.json`. From these and the speeds seen so far the remaining time
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_RECORD, MAX_STATE
+from c2o_evidence.plain_file import read_plain
+
+MAX_NUMBER = 1e15  # of iterations, seconds or loss: what is larger, or no number, is rubbish
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class TrainingProgress:
 
 def process_alive(pid: int) -> bool:
     """Whether process `pid` exists on this machine."""
-    if pid <= 0:
+    if not 0 < pid < 1 << 31:
         return False
     try:
         os.kill(pid, 0)
@@ -51,7 +56,10 @@ def process_alive(pid: int) -> bool:
 
 
 def _number(value: Any, default: float = 0.0) -> float:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+    """A finite number, or the default for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < MAX_NUMBER:
+        return default
+    return float(value)
 
 
 def read_progress(state_dir: Path) -> list[TrainingProgress]:
@@ -62,10 +70,10 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
     for path in sorted(state_dir.glob("*/seed*/progress.json")):
         seed = path.parent.name.removeprefix("seed")
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = parse_json(read_plain(path, MAX_STATE))
         except (OSError, ValueError):
             continue
-        if not isinstance(data, dict) or not seed.isdigit():
+        if not isinstance(data, dict) or not (seed.isascii() and seed.isdigit()):
             continue
         loss = data.get("loss")
         found.append(
@@ -112,11 +120,11 @@ class Job:
 def recorded_seconds(record: Path) -> float | None:
     """How long a finished job took, from its record; None if there is none (yet)."""
     try:
-        document = json.loads(record.read_bytes())
-        times = [datetime.fromisoformat(document[key]) for key in ("started", "ended")]
+        document = parse_json(read_plain(record, MAX_RECORD))
+        started, ended = (datetime.fromisoformat(document[key]) for key in ("started", "ended"))
+        return (ended - started).total_seconds()
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return (times[1] - times[0]).total_seconds()
 
 
 def refined(jobs: Iterable[Job]) -> list[Job]:

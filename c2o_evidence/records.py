@@ -19,11 +19,17 @@ from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import RecordError
 from c2o_evidence.hardware import fingerprint
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_RECORD
 from c2o_evidence.paths import path_fault
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import key_text, schema_faults
 
 SCHEMA = "c2o-record/1"
-TOOLS = ("detectron2", "numpy", "pillow", "pycocotools", "safetensors", "snakemake", "torch", "torchvision")
+TOOLS = (
+    *("detectron2", "matplotlib", "numpy", "pillow", "pycocotools", "safetensors", "snakemake"),
+    *("torch", "torchvision"),
+)
 # Detectron2 comes under several distribution names.
 _ALIASES = {"detectron2": ("detectron2", "sal-detectron2")}
 
@@ -139,10 +145,10 @@ def read_record(path: Path | str) -> Record:
         RecordError: it cannot be read, is of an unknown schema version, or breaks the schema.
     """
     try:
-        document = json.loads(Path(path).read_bytes())
+        document = parse_json(read_plain(path, MAX_RECORD))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}; run the rule again") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(f"{path}: is not JSON: {error}; restore the file") from None
     return _checked(document, str(path))
 
@@ -157,12 +163,13 @@ def _checked(document: Any, path: str) -> Record:
         raise RecordError(f"{path}: {key_text(fault.where)}: {fault.what}")
     files = {kind: tuple(RecordedFile(**entry) for entry in document[kind]) for kind in ("materials", "products")}
     for kind, entries in files.items():
-        names = [entry.name for entry in entries]
+        names: set[str] = set()
         for index, entry in enumerate(entries):
             if fault_text := path_fault(entry.path):
                 raise RecordError(f"{path}: {kind}[{index}].path: {entry.path!r}: {fault_text}")
-            if entry.name in names[:index]:
+            if entry.name in names:
                 raise RecordError(f"{path}: {kind}[{index}].name: {entry.name!r} is there twice; names are unique")
+            names.add(entry.name)
     rest = {key: value for key, value in document.items() if key not in ("schema", "materials", "products")}
     rest["nondeterminism"] = tuple(rest["nondeterminism"])
     return Record(materials=files["materials"], products=files["products"], **rest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from c2o_evidence import __version__
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.figures import figure_names
+from c2o_evidence.limits import MAX_TEXT
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tsv import read_tsv
@@ -66,14 +68,21 @@ def inline_svg(data: bytes, title: str) -> str:
 
     Raises EvidenceError if it is not a picture that this package can have drawn.
     """
+    from c2o_evidence.svg import svg_fault
+
     source = data.decode("utf-8", "replace")
     start = source.find("<svg")
-    if start < 0 or re.search(r"<script|javascript:|\son\w+=|<foreignObject|<!ENTITY", source, re.IGNORECASE):
-        raise EvidenceError(f"figure {title}: is not a plain SVG; make the figures again")
     body = re.sub(r"<metadata>.*?</metadata>", "", source[start:], flags=re.DOTALL)
+    if fault := "it has no <svg>" if start < 0 else svg_fault(body):
+        raise EvidenceError(f"figure {title}: is not a plain SVG: {fault}; make the figures again")
     head, rest = body.split(">", 1)
     head = re.sub(r'\s(?:width|height)="[^"]*"', "", head)
     return f'{head} role="img" aria-label="{title}">{rest.strip()}'
+
+
+def read_svg(bundle: Path, name: str) -> str:
+    """The figure `name` of a bundle as `inline_svg` gives it. Raises EvidenceError, OSError."""
+    return inline_svg(read_plain(bundle / "figures" / f"{name}.svg", MAX_TEXT), name.replace("_", " "))
 
 
 def _figures(bundle: Path, suite: Suite) -> list[dict[str, Any]]:
@@ -81,8 +90,8 @@ def _figures(bundle: Path, suite: Suite) -> list[dict[str, Any]]:
 
     shown = []
     for name in figure_names(suite):
-        svg = inline_svg((bundle / "figures" / f"{name}.svg").read_bytes(), name.replace("_", " "))
-        shown.append({"svg": Markup(svg), "caption": CAPTIONS[name]})  # noqa: S704  checked by inline_svg
+        svg = Markup(read_svg(bundle, name))  # noqa: S704  checked by inline_svg
+        shown.append({"svg": svg, "caption": CAPTIONS[name]})
     return shown
 
 
@@ -90,6 +99,7 @@ def _summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             **row,
+            "label": text.marked(row, row["label"]) + (f" selected: {row['selected']}" if row.get("selected") else ""),
             "ap": text.with_deviation(row),
             "interval": text.interval(row),
             "ap50": text.number(row["mean_AP50"]),
@@ -118,6 +128,8 @@ def _comparisons(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _timing(suite: Suite, rows: Sequence[Row], summary: Sequence[Row]) -> list[dict[str, Any]]:
     by_id = {row["exp_id"]: row for row in summary}
+    if strange := sorted({row["exp_id"] for row in rows} - set(by_id)):
+        raise EvidenceError(f"timing: {strange[0]!r} is not a row of the summary; make the tables again")
     return [
         {
             "label": suite.row(row["exp_id"]).label or row["exp_id"],
@@ -154,11 +166,21 @@ def _evidence(summary: Sequence[Row], manifest: Sequence[Row]) -> list[dict[str,
     ]
 
 
-def page_digest() -> str:
-    """Digest of the sources that decide how the page looks: pages of equal digest can be compared as text."""
+def texts_digest() -> str:
+    """Digest of what decides the words of the files that only a bundle has (report, README, verify.py, RO-Crate
+    metadata): where it is equal, they can be compared as text.
+    """
     package = resources.files("c2o_evidence")
-    parts = (("report.py",), ("templates", "report.html.j2"), ("tables", "text.py"), ("tables", "compare.py"))
-    return sha256_bytes(b"".join(package.joinpath(*part).read_bytes() for part in parts))
+    parts = [package.joinpath(*part) for part in (("report.py",), ("tables", "text.py"), ("tables", "compare.py"))]
+    parts += sorted(package.joinpath("templates").iterdir(), key=lambda item: item.name)
+    parts += sorted((item for item in package.iterdir() if item.name.startswith("crate")), key=lambda item: item.name)
+    library = metadata.version("rocrate").encode()
+    return sha256_bytes(b"".join(part.read_bytes() for part in parts if part.is_file()) + library)
+
+
+def generator() -> str:
+    """What wrote a bundle, as its page says it."""
+    return f"c2o_evidence {__version__}, texts {texts_digest()[:12]}"
 
 
 def render_report(bundle: Path, suite: Suite) -> str:
@@ -173,7 +195,7 @@ def render_report(bundle: Path, suite: Suite) -> str:
     hardware = sorted({row["hardware"] for row in timing if not math.isnan(row["inference_s_per_img"])})
     return _render(
         "report.html.j2",
-        generator=f"c2o_evidence {__version__}, page {page_digest()[:12]}",
+        generator=generator(),
         name=suite.name,
         title=suite.title or suite.name,
         description=_description(suite),

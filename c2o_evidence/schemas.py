@@ -11,6 +11,7 @@ from typing import Any
 
 from c2o_evidence.errors import EvidenceError
 
+MANY = 200  # names, or letters of a name, that a suggestion is looked for among
 SCHEMA_DIR = Path(__file__).resolve().parent.parent / "workflow" / "schemas"
 
 
@@ -47,13 +48,23 @@ class Fault:
 
 def schema_faults(document: Any, name: str) -> list[Fault]:
     """All faults of `document` against schema `name`, in document order."""
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(load_schema(name))
+    validator = _validator()(load_schema(name))
     faults: list[Fault] = []
     for error in validator.iter_errors(document):
         faults.extend(_faults_of(error))
     return sorted(faults, key=lambda fault: ([str(part) for part in fault.where], fault.what))
+
+
+@cache
+def _validator() -> Any:
+    """The validator with one change: `$` in a pattern is the end of the text, not also before a last line break."""
+    import jsonschema
+
+    def pattern(validator: Any, wanted: str, value: Any, schema: Any) -> Any:
+        if validator.is_type(value, "string") and (value.endswith("\n") or not re.search(wanted, value)):
+            yield jsonschema.ValidationError(f"{value!r} does not match {wanted!r}")
+
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": pattern})
 
 
 def key_text(where: Iterable[str | int]) -> str:
@@ -67,8 +78,10 @@ def key_text(where: Iterable[str | int]) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or the list of what is known when nothing is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    # difflib compares every letter with every letter: a document made for that would take hours.
+    close = difflib.get_close_matches(word, names[:MANY], n=1, cutoff=0.6) if len(word) <= MANY else []
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names[:MANY]) or 'none'}{more}"
 
 
 _TYPES = {

@@ -11,6 +11,11 @@ from typing import Any
 from c2o_evidence.checkpoint_header import read_metadata
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_COLUMNS, MAX_DATA_MANIFEST, MAX_MESSAGE, MAX_TABLE
+from c2o_evidence.plain_file import read_plain
+from c2o_evidence.printable import printable
+from c2o_evidence.records import read_record
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tsv import read_tsv
@@ -18,6 +23,7 @@ from c2o_evidence.tsv import read_tsv
 Row = Mapping[str, Any]
 WIDE = 400
 MANY_COLUMNS = 12
+MOST_COLUMNS = 60  # what no terminal shows side by side
 
 
 def show(what: str, root: Path) -> int:
@@ -35,7 +41,7 @@ def show(what: str, root: Path) -> int:
         raise EvidenceError(f"{what}: {rest[0]!r} is not a row of {name}; known: {', '.join(known)}")
     if len(rest) == 1:
         return _show_row(base, rest[0], runs)
-    if len(rest) != 3 or not all(part.isdigit() for part in rest[1:]):
+    if len(rest) != 3 or not all(part.isascii() and part.isdigit() for part in rest[1:]):
         raise EvidenceError(f"{what}: is not SUITE, SUITE:EXP_ID or SUITE:EXP_ID:TRAIN_SEED:EVAL_SEED")
     seeds = int(rest[1]), int(rest[2])
     for run in runs:
@@ -54,13 +60,15 @@ def _results_of(name: str, root: Path) -> Path:
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None, box=None, title_justify="left", padding=(0, 1))
+    # Text, not str: rich would read brackets in a cell as colours and links.
+    table = Table(title=Text(printable(title)) if title else None, box=None, title_justify="left", padding=(0, 1))
     folded = sys.stdout.isatty()
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index < left else "right", overflow="fold")
+        table.add_column(Text(printable(name)), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     # In a pipe nothing is folded: the reader is a program, or a pager.
     Console(highlight=False, width=None if folded else WIDE).print(table)
 
@@ -71,7 +79,7 @@ def show_suite(base: Path) -> int:
     rows = [
         [
             row["exp_id"],
-            row["label"],
+            text.marked(row, row["label"]),
             text.with_deviation(row),
             text.interval(row),
             str(row["n_runs"]),
@@ -82,6 +90,7 @@ def show_suite(base: Path) -> int:
     ]
     if rows:
         _print_table(("row", "setting", "AP", "95 % interval", "runs", "FPS", "speed-up"), rows, base.name, 2)
+        print("".join(f"{note}\n" for note in text.selection_notes(summary)), end="")
     if (base / "attention" / "attention.tsv").is_file():
         _show_attention(read_tsv(base / "attention" / "attention.tsv", "attention"))
     comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")
@@ -100,9 +109,10 @@ def show_suite(base: Path) -> int:
         _print_table(("claim", "difference", "verdict", "AP", "p"), body, "paired over train seeds", 3)
     frozen = (base / SUMS_NAME).is_file()
     place = near(base)
-    print(f"\n{place}" + (f"\ncheck it: c2o verify {place} --level tables" if frozen else " (not frozen)"))
+    shown = printable(str(place), len(str(place)))
+    print(f"\n{shown}" + (f"\ncheck it: c2o verify {shown} --level tables" if frozen else " (not frozen)"))
     if summary:
-        print(f"one row:  c2o show {base.name}:{summary[0]['exp_id']}")
+        print(f"one row:  c2o show {printable(base.name)}:{summary[0]['exp_id']}")
     return 0
 
 
@@ -135,7 +145,7 @@ def _show_row(base: Path, exp_id: str, runs: Sequence[Row]) -> int:
     ]
     _print_table(("train seed", "eval seed", "AP", "checkpoint", "sha256"), rows, f"{base.name}: {exp_id}", 5)
     first = runs[0]
-    print(f"\none run: c2o show {base.name}:{exp_id}:{first['train_seed']}:{first['eval_seed']}")
+    print(f"\none run: c2o show {printable(base.name)}:{exp_id}:{first['train_seed']}:{first['eval_seed']}")
     return 0
 
 
@@ -160,41 +170,36 @@ def _show_run(base: Path, run: Row) -> int:
         ["data set", run["dataset_sha256"]],
     ]
     for name, folder in (("trained", checkpoint.parent), ("evaluated", evaluation)):
-        record = _record(folder / "record.json")
-        rows.append([name, f"{record['started']} to {record['ended']}"])
+        record = read_record(folder / "record.json")
+        rows.append([name, f"{record.started} to {record.ended}"])
         rows.append(["  record", str(folder / "record.json")])
-        inputs = [f"{item['path']} ({item['sha256'][:12]})" for item in record["materials"]]
+        inputs = [f"{item.path} ({item.sha256[:12]})" for item in record.materials]
         rows.append(["  reading", ", ".join(inputs) or "nothing"])
     _print_table(("", ""), rows, f"{base.name}: {run['exp_name']}", 2)
     return 0 if found == run["ckpt_sha256"] else 1
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _read(path: Path, most: int) -> bytes:
     try:
-        document = json.loads(path.read_bytes())
-        return {key: document[key] for key in ("started", "ended", "materials")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(f"{path}: is no readable record ({error}); run the job again") from None
+        return read_plain(path, most)
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _show_file(path: Path) -> int:
     if path.suffix == ".tsv":
-        lines = [line.split("\t") for line in path.read_text("utf-8").rstrip("\n").split("\n")]
-        if len({len(line) for line in lines}) != 1:
-            raise EvidenceError(f"{path}: its lines do not have the same number of cells; restore the file")
-        shown = _shown_columns(lines)
-        body = [[_short(line[index]) for index in shown] for line in lines[1:]]
-        _print_table([lines[0][index] for index in shown], body, str(path))
-        if len(shown) < len(lines[0]):
-            hidden = [name for index, name in enumerate(lines[0]) if index not in shown]
-            print(f"not shown: {', '.join(hidden)}")
+        _show_tsv(path)
     elif path.suffix == ".json":
         from rich.console import Console
+        from rich.highlighter import JSONHighlighter
+        from rich.text import Text
 
         try:
-            Console().print_json(path.read_text("utf-8"))
-        except ValueError as error:
+            document = json.dumps(parse_json(_read(path, MAX_DATA_MANIFEST)), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError) as error:
             raise EvidenceError(f"{path}: is not JSON: {error}") from None
+        shown = "\n".join(printable(line, len(line)) for line in document.split("\n"))
+        Console().print(JSONHighlighter()(Text(shown)), soft_wrap=True)
     elif path.suffix == ".safetensors":
         rows = [
             ["sha256", sha256_file(path)],
@@ -206,12 +211,33 @@ def _show_file(path: Path) -> int:
     return 0
 
 
+def _show_tsv(path: Path) -> None:
+    try:
+        text = _read(path, MAX_TABLE).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise EvidenceError(f"{path}: is not UTF-8 text (byte {error.start}); restore the file") from None
+    n_columns = text.split("\n", 1)[0].count("\t") + 1
+    if n_columns > MAX_COLUMNS:
+        raise EvidenceError(f"{path}: has {n_columns} columns, more than the limit of {MAX_COLUMNS}")
+    lines = [line.split("\t") for line in text.rstrip("\n").split("\n")]
+    if len({len(line) for line in lines}) != 1:
+        raise EvidenceError(f"{path}: its lines do not have the same number of cells; restore the file")
+    shown = _shown_columns(lines)
+    body = [[_short(line[index]) for index in shown] for line in lines[1:]]
+    _print_table([lines[0][index] for index in shown], body, str(path))
+    if len(shown) < len(lines[0]):
+        known = set(shown)
+        hidden = [name for index, name in enumerate(lines[0]) if index not in known]
+        print(f"not shown: {printable(', '.join(hidden), MAX_MESSAGE)}")
+
+
 def _shown_columns(lines: Sequence[Sequence[str]]) -> list[int]:
     """All columns of a narrow table; of a wide one those that are no digests and no AP of one class."""
     columns = range(len(lines[0]))
     if len(columns) <= MANY_COLUMNS:
         return list(columns)
-    return [i for i in columns if not lines[0][i].endswith("sha256") and not lines[0][i].startswith("AP-")]
+    kept = [i for i in columns if not lines[0][i].endswith("sha256") and not lines[0][i].startswith("AP-")]
+    return kept[:MOST_COLUMNS]
 
 
 def near(path: Path) -> Path:

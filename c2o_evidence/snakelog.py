@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 _START = re.compile(r"(?:local)?(?:rule|checkpoint) ([\w.]+):")
 _ERROR = re.compile(r"Error in (?:local)?rule ([\w.]+)[:,]")
-_MESSAGE = re.compile(r"Job (\d+): (.*)")
-_FINISHED = re.compile(r"Finished jobid: (\d+)")
-_STEPS = re.compile(r"(\d+) of (\d+) steps \(.*\) done")
-_CORES = re.compile(r"Provided cores: (\d+)")
-_TOTAL = re.compile(r"total\s+(\d+)")
+_MESSAGE = re.compile(r"Job (\d{1,9}): (.*)")
+_FINISHED = re.compile(r"Finished jobid: (\d{1,9})")
+_STEPS = re.compile(r"(\d{1,9}) of (\d{1,9}) steps \(.*\) done")
+_CORES = re.compile(r"Provided cores: (\d{1,9})")
+_TOTAL = re.compile(r"total\s+(\d{1,9})")
 _FIELD = re.compile(r" {4}(\w+): (.*)")
 _LOG_NOTE = " (check log file(s) for error details)"
 

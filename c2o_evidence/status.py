@@ -9,6 +9,7 @@ from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import Frozen, read_ledger
+from c2o_evidence.printable import printable
 from c2o_evidence.progress import Job, TrainingProgress, format_duration, read_progress, refined, seconds_left
 from c2o_evidence.run_view import training_line
 from c2o_evidence.suite import load_suite
@@ -70,6 +71,7 @@ def print_status(suite_name: str | None, root: Path) -> int:
 def _print_all(root: Path, ledger: dict[str, Frozen]) -> int:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     paths = sorted((root / "configs" / "suites").glob("*.yaml"))
     if not paths:
@@ -84,6 +86,6 @@ def _print_all(root: Path, ledger: dict[str, Frozen]) -> int:
             done = f"{sum(job.done for job in jobs)} of {len(jobs)}"
         except EvidenceError as error:
             done = str(error)
-        table.add_row(name, done, frozen_text(ledger.get(name), root / "deliverables" / name))
+        table.add_row(name, Text(printable(done)), frozen_text(ledger.get(name), root / "deliverables" / name))
     Console().print(table)
     return 0

@@ -8,7 +8,7 @@ names and descriptions.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from c2o_evidence.suite_spec import (
     MainRow,
     Parent,
     Recipe,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
@@ -40,6 +41,7 @@ __all__ = [
     "MainRow",
     "Parent",
     "Recipe",
+    "Selection",
     "Speedup",
     "Suite",
     "SuiteRow",
@@ -111,12 +113,19 @@ class Suite:
     def rows_of(self, experiment: str) -> tuple[SuiteRow, ...]:
         """Rows evaluated on an experiment's checkpoints, in table order."""
         self.experiment(experiment)
-        return tuple(row for row in self.rows if row.experiment == experiment)
+        return self._rows_by_experiment.get(experiment, ())
+
+    @cached_property
+    def _rows_by_experiment(self) -> dict[str, tuple[SuiteRow, ...]]:
+        groups: dict[str, list[SuiteRow]] = {}
+        for row in self.rows:
+            groups.setdefault(row.experiment, []).append(row)
+        return {name: tuple(rows) for name, rows in groups.items()}
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """Experiments that a row needs, directly or as init or teacher; parents come first."""
-        order: list[str] = []
+        order: dict[str, None] = {}
 
         def visit(name: str) -> None:
             if name not in order:
@@ -124,7 +133,7 @@ class Suite:
                 for parent in (experiment.init, experiment.teacher):
                     if parent is not None:
                         visit(parent)
-                order.append(name)
+                order[name] = None
 
         for row in self.rows:
             visit(row.experiment)
@@ -257,7 +266,10 @@ class Suite:
             {
                 "kind": "tables",
                 "title": self.title,
-                "rows": [[row.exp_id, row.label, row.experiment] for row in self.rows],
+                "rows": [
+                    [row.exp_id, row.label, row.experiment, *([vars(row.selected)] if row.selected else [])]
+                    for row in self.rows
+                ],
                 "main": [vars(row) for row in self.main_table],
                 "comparisons": [vars(item) for item in self.comparisons],
                 "speedups": [vars(item) for item in self.speedups],
@@ -280,7 +292,7 @@ class Suite:
             document["experiments"] = {
                 name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
             }
-            document["rows"] = [_plain(row) for row in self.rows]
+            document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
             document[key] = [_plain(item) for item in getattr(self, key)]
         for key in ("timing", "attention", "tolerances"):
@@ -291,6 +303,17 @@ class Suite:
     def to_yaml(self) -> str:
         """The resolved suite as YAML text; `load_resolved_suite` reads it. Equal suites give equal bytes."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+
+    def with_sources(self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str]) -> "Suite":
+        """This suite with sources that are given and not read: what a verifier has of a suite from a bundle.
+
+        Args:
+            configs: merged configuration by experiment. code: digest of the sources by part (c2o_evidence.code).
+
+        Digests that need more than what is given raise SuiteError.
+        """
+        known: dict[Any, Any] = {("config", name): dict(config) for name, config in configs.items()}
+        return replace(self, root=None, _cache=known | {("code", part): digest for part, digest in code.items()})
 
     def _code(self, part: str) -> str:
         key = ("code", part)
@@ -331,6 +354,11 @@ def load_resolved_suite(path: Path | str) -> Suite:
     from c2o_evidence.suite_check import read_resolved
 
     return read_resolved(Path(path))
+
+
+def _plain_row(row: SuiteRow) -> dict[str, Any]:
+    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
+    return _plain(row, drop=("selected",)) | ({"selected": _plain(row.selected)} if row.selected else {})
 
 
 def _plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.errors import SuiteError
+from c2o_evidence.limits import MAX_RUNS, MAX_TRAININGS
 from c2o_evidence.model_config import deep_merge
+from c2o_evidence.plain_file import LIMITS
 from c2o_evidence.schemas import Fault, did_you_mean, key_text, schema_faults
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_arms import arm_faults, expand_arms
@@ -16,11 +18,13 @@ from c2o_evidence.suite_spec import (
     Comparison,
     Experiment,
     MainRow,
+    Selection,
     Speedup,
     SuiteRow,
     TimingSpec,
     Tolerances,
 )
+from c2o_evidence.tsv import text_fault
 from c2o_evidence.yaml_file import load_yaml
 
 SUITES = "configs/suites"
@@ -236,6 +240,7 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                 _unknown_experiment(row["experiment"], experiments),
             )
         rows[row["exp_id"]] = row
+    _check_selection(document, rows, source)
     for section, keys in (
         ("main_table", ("exp_id",)),
         ("comparisons", ("a", "b")),
@@ -256,6 +261,8 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
                     ["comparisons", index, key],
                     f"{item[key]!r} has one train seed only, nothing can be paired; remove it",
                 )
+    _check_printed(document, source)
+    _check_size(document, source)
     timing = document.get("timing")
     if timing and not rows:
         raise source.error(["timing"], "there are no rows to time; remove it")
@@ -284,6 +291,49 @@ def _check_tolerances(document: Mapping[str, Any], source: _Source) -> None:
                     f"{value} is more than the {above.get(metric, 0)} of tolerances.{high}; {why}: raise that, "
                     "or lower this",
                 )
+
+
+def _check_selection(document: Mapping[str, Any], rows: Mapping[str, Any], source: _Source) -> None:
+    """A row that was selected has the row without selection beside it, in every table that shows it."""
+    printed = {item["exp_id"] for item in document.get("main_table") or ()}
+    for index, row in enumerate(document.get("rows", ())):
+        if "selected" not in row:
+            continue
+        where: _Path = ("rows", index, "selected", "unselected")
+        other = row["selected"]["unselected"]
+        if other not in rows:
+            raise source.error(where, f"{other!r} is not a row; {did_you_mean(other, rows)}")
+        if other == row["exp_id"]:
+            raise source.error(where, f"{other!r} is the selected row itself; name the row without selection")
+        if "selected" in rows[other]:
+            raise source.error(where, f"{other!r} was selected too; name a row without selection")
+        if row["exp_id"] in printed and other not in printed:
+            raise source.error(
+                ["main_table"], f"{row['exp_id']!r} was selected, but its unselected row {other!r} is not there; add it"
+            )
+
+
+def _check_printed(document: Mapping[str, Any], source: _Source) -> None:
+    """What becomes a cell or a heading is one line of text, and no formula."""
+    texts: list[tuple[list[str | int], Any]] = [(["title"], document.get("title"))]
+    for section, keys in (
+        ("rows", ("label",)),
+        ("main_table", ("method", "type", "backbone", "epochs", "notes")),
+        ("comparisons", ("claim",)),
+    ):
+        for index, item in enumerate(document.get(section) or ()):
+            texts += [([section, index, key], item.get(key)) for key in keys]
+    for where, text in texts:
+        if isinstance(text, str) and (fault := text_fault(text)):
+            raise source.error(where, f"{text[:100]!r} {fault}")
+
+
+def _check_size(document: Mapping[str, Any], source: _Source) -> None:
+    trainings = len(document.get("experiments", ())) * len(document.get("train_seeds", ()))
+    runs = len(document.get("rows", ())) * len(document.get("train_seeds", ())) * len(document.get("eval_seeds", ()))
+    for what, count, most in (("trainings", trainings, MAX_TRAININGS), ("runs", runs, MAX_RUNS)):
+        if count > most:
+            raise source.error(["train_seeds"], f"gives {count} {what}, more than the limit of {most} ({LIMITS})")
 
 
 def _unknown_experiment(name: str, known: Iterable[str]) -> str:
@@ -320,7 +370,7 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         train_seeds=tuple(document.get("train_seeds", ())),
         eval_seeds=tuple(document.get("eval_seeds", ())),
         experiments={name: Experiment(name=name, **spec) for name, spec in document.get("experiments", {}).items()},
-        rows=tuple(SuiteRow(**{"label": row["exp_id"], **row}) for row in document.get("rows", ())),
+        rows=tuple(_row(row) for row in document.get("rows", ())),
         main_table=tuple(_main_row(row) for row in document.get("main_table") or ()),
         comparisons=tuple(Comparison(**item) for item in document.get("comparisons") or ()),
         speedups=tuple(Speedup(**item) for item in document.get("speedups") or ()),
@@ -328,6 +378,11 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         attention=AttentionSpec(**{**attention, "nodes": tuple(attention["nodes"])}) if attention else None,
         tolerances=Tolerances(**document["tolerances"]) if "tolerances" in document else None,
     )
+
+
+def _row(row: Mapping[str, Any]) -> SuiteRow:
+    selected = Selection(**row["selected"]) if "selected" in row else None
+    return SuiteRow(**{"label": row["exp_id"], **row, "selected": selected})
 
 
 def _main_row(row: Mapping[str, Any]) -> MainRow:

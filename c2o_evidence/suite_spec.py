@@ -18,6 +18,19 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """That something about a row was chosen by looking at its results: what, on which data, and the row without it."""
+
+    what: str
+    chosen_on: str
+    unselected: str
+
+    def __str__(self) -> str:
+        """As the column `selected` of a table has it."""
+        return f"{self.what}, chosen on {self.chosen_on}; without: {self.unselected}"
+
+
+@dataclass(frozen=True)
 class SuiteRow:
     """One row of the summary table: an experiment's checkpoints at one number of steps."""
 
@@ -26,6 +39,7 @@ class SuiteRow:
     sample_step: int
     opts: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    selected: Selection | None = None
 
 
 @dataclass(frozen=True)

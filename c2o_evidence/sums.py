@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from c2o_evidence.limits import MAX_PROBLEMS
 from c2o_evidence.paths import path_fault
 
 SUMS_NAME = "SHA256SUMS"
@@ -33,8 +34,11 @@ def format_sums(digests: Mapping[str, str]) -> str:
     Raises ValueError for a path that does not belong in a bundle.
     """
     lines = []
+    folded: dict[str, str] = {}
     for path in sorted(digests):
         reason = path_fault(path)
+        if reason is None and (other := folded.setdefault(path.casefold(), path)) != path:
+            reason = f"it differs from {other!r} in case alone"
         if reason is not None or path == SUMS_NAME:
             raise ValueError(f"{path!r} cannot be listed in {SUMS_NAME}: {reason or 'it is the list itself'}")
         lines.append(f"{digests[path]}  {path}\n")
@@ -48,16 +52,21 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], list[SumsProblem]]:
     never an entry, so that no caller can open it.
     """
     digests: dict[str, str] = {}
+    folded: dict[str, str] = {}  # file systems that do not tell case apart hold one of two such files
     problems: list[SumsProblem] = []
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return {}, [SumsProblem(0, "", False, f"is not UTF-8: {error}")]
+    n_lines = text.count("\n")
     if text and not text.endswith("\n"):
-        problems.append(SumsProblem(text.count("\n") + 1, "", False, "the last line is cut off (no line end)"))
+        problems.append(SumsProblem(n_lines + 1, "", False, "the last line is cut off (no line end)"))
     for number, line in enumerate(text.split("\n"), start=1):
+        if len(problems) >= MAX_PROBLEMS:
+            problems.append(SumsProblem(number, "", False, f"more than {MAX_PROBLEMS} lines are damaged"))
+            break
         if not line:
-            if number <= text.count("\n"):
+            if number <= n_lines:
                 problems.append(SumsProblem(number, "", False, "the line is empty"))
             continue
         match = _LINE.fullmatch(line)
@@ -72,6 +81,16 @@ def parse_sums(data: bytes) -> tuple[dict[str, str], list[SumsProblem]]:
             problems.append(SumsProblem(number, path, False, "the list names itself"))
         elif path in digests:
             problems.append(SumsProblem(number, path, False, "the path is listed twice"))
+        elif (other := folded.setdefault(path.casefold(), path)) != path:
+            problems.append(SumsProblem(number, path, True, f"the path differs from {other!r} in case alone"))
         else:
             digests[path] = digest
     return digests, problems
+
+
+def first_owners(digests: Mapping[str, str]) -> dict[str, str]:
+    """Digest -> the first path that has it, of `{path: sha256}`."""
+    owners: dict[str, str] = {}
+    for path, digest in digests.items():
+        owners.setdefault(digest, path)
+    return owners

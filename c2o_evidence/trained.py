@@ -17,10 +17,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from c2o_evidence.atomic import atomic_write, sync
 from c2o_evidence.digests import check_sidecar, json_digest, sha256_file
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_STATE
+from c2o_evidence.plain_file import read_plain
 
 ENTRY = "entry.json"
 FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv")
@@ -81,13 +85,13 @@ class TrainedStore:
         if not path.is_dir():
             return None
         try:
-            entry = json.loads((path / ENTRY).read_bytes())
+            entry = _entry(path / ENTRY)
             for name in FILES:
                 if (found := sha256_file(path / name)) != entry["files"][name]:
                     raise EvidenceError(f"{name}: sha256: expected {entry['files'][name]}, found {found}")
             check_sidecar(path / FILES[0])
-            return Trained(path, dict(entry["origin"]), tuple(entry["nondeterminism"]), tuple(entry["attention"]))
-        except (EvidenceError, OSError, ValueError, KeyError, TypeError) as error:
+            return Trained(path, entry["origin"], tuple(entry["nondeterminism"]), tuple(entry["attention"]))
+        except (EvidenceError, OSError, ValueError) as error:
             print(f"{path}: is damaged and not used: {error}", file=sys.stderr, flush=True)
             return None
 
@@ -144,3 +148,19 @@ class TrainedStore:
         sync(self.root)
         shutil.rmtree(self.root / f".{key}.damaged", ignore_errors=True)
         return Trained(target, dict(origin), nondeterminism, attention)
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """An entry.json with all that is needed of it in the right kinds. Raises OSError, ValueError."""
+    entry = parse_json(read_plain(path, MAX_STATE))
+    entry = entry if isinstance(entry, dict) else {}
+    texts = {"files": FILES, "origin": ("suite", "experiment", "seed")}
+    for key, names in texts.items():
+        value = entry.get(key)
+        if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in names):
+            raise ValueError(f"{ENTRY}: {key}: is not a mapping of {', '.join(names)}")
+    for key in ("nondeterminism", "attention"):
+        value = entry.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{ENTRY}: {key}: is not a list of texts")
+    return entry

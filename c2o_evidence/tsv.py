@@ -9,7 +9,7 @@ bytes.
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Any, Literal, cast
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import TableError
+from c2o_evidence.limits import MAX_COLUMNS, MAX_TABLE
 from c2o_evidence.paths import path_fault
+from c2o_evidence.plain_file import LIMITS, read_plain
 from c2o_evidence.schemas import did_you_mean, load_schema
 
 Cell = str | int | float | None
@@ -26,6 +28,28 @@ Kind = Literal["int", "float", "str", "sha256", "path"]
 
 _INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What a spreadsheet would run. A label such as "+ IoU bias" is text for it only while it has words alone.
+_FORMULA = re.compile(r"\s*(?:[=@]|[+-](?!\Z| [\w ,.+/-]*\Z))")
+
+
+class _Known(dict[Any, Any]):
+    """Results of a function by its argument; what is asked for the first time is computed."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def __missing__(self, key: Any) -> Any:
+        value = self[key] = self.function(key)
+        return value
+
+
+def text_fault(text: str) -> str | None:
+    """Why a text cannot be a cell, or None: it would break the line, hide on a terminal or run in a spreadsheet."""
+    if _CONTROL.search(text):
+        return "has a tab, a line break or another control character"
+    return "is a formula to a spreadsheet; begin with a letter" if _FORMULA.match(text) else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,25 @@ class Column:
         Raises:
             ValueError: the value is not possible in this column; the message says why.
         """
-        text = self._spell(value)
+        if value is None:
+            text = ""
+        elif self.kind == "int":
+            # numpy integers count as integers, booleans and floats do not.
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise ValueError("is not a whole number")
+            number = int(value)
+            self._check_range(number)
+            return str(number)
+        elif self.kind == "float":
+            if isinstance(value, (bool, str)):
+                raise ValueError("is not a number")
+            real = float(value)
+            self._check_float(real)
+            return repr(real)
+        elif isinstance(value, str):
+            text = value
+        else:
+            raise ValueError("is not text")
         self.parse(text)
         return text
 
@@ -72,21 +114,18 @@ class Column:
         self._check_text(text)
         return text
 
-    def _spell(self, value: Any) -> str:
-        if value is None:
-            return ""
-        if self.kind == "int":
-            # numpy integers count as integers, booleans and floats do not.
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ValueError("is not a whole number")
-            return str(int(value))
-        if self.kind == "float":
-            if isinstance(value, (bool, str)):
-                raise ValueError("is not a number")
-            return repr(float(value))
-        if not isinstance(value, str):
-            raise ValueError("is not text")
-        return value
+    def reader(self) -> Callable[[str], Cell]:
+        """`parse` for one column of a file: a text that comes again is not looked at again."""
+        # Floats hardly ever repeat, and remembering them would double the memory.
+        return self.parse if self.kind == "float" else _Known(self.parse).__getitem__
+
+    def writer(self) -> Callable[[Any], str]:
+        """`format` for one column of a file, as `reader`."""
+        if self.kind in ("int", "float"):
+            return self.format
+        known = _Known(self.format)
+        # Of texts alone: 1, 1.0 and True are one key.
+        return lambda value: known[value] if type(value) is str else self.format(value)
 
     def _parse_float(self, text: str) -> float:
         try:
@@ -95,11 +134,14 @@ class Column:
             raise ValueError("is not a number") from None
         if repr(value) != text:
             raise ValueError(f"is not spelled as it is written by C2O ({value!r})")
+        self._check_float(value)
+        return value
+
+    def _check_float(self, value: float) -> None:
         if math.isinf(value):
             raise ValueError("is infinite; undefined values are nan")
         if not math.isnan(value):
             self._check_range(value)
-        return value
 
     def _check_range(self, value: float) -> None:
         if self.minimum is not None and value < self.minimum:
@@ -110,8 +152,8 @@ class Column:
             raise ValueError(f"is above {self.maximum:g}")
 
     def _check_text(self, text: str) -> None:
-        if any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in text):
-            raise ValueError("has a tab, a line break or another control character")
+        if fault := text_fault(text):
+            raise ValueError(fault)
         if self.kind == "sha256" and not _SHA256.fullmatch(text):
             raise ValueError("is not a SHA-256 of 64 lowercase hexadecimal digits")
         if self.kind == "path" and (fault := path_fault(text)):
@@ -198,22 +240,25 @@ def format_tsv(rows: Iterable[Mapping[str, Any]], schema: TsvSchema | str, sourc
     ordered = list(rows)
     header = [*schema.names, *(name for name in (ordered[0] if ordered else ()) if name not in schema.names)]
     _check_header(header, schema, source)
+    wanted = set(header)
     for number, row in enumerate(ordered):
-        if set(row) != set(header):
-            odd = sorted(set(row) ^ set(header))[0]
+        if row.keys() != wanted:
+            odd = sorted(set(row) ^ wanted)[0]
             fault = f"unknown column; {did_you_mean(odd, schema.names)}" if odd in row else "is missing; give a value"
             raise TableError(f"{source}: row {number + 1}: {odd}: {fault}")
     if schema.sort:
         ordered.sort(key=lambda row: tuple(row[name] for name in schema.sort))
     columns = [_need(schema, name) for name in header]
+    writers = [(name, column.writer()) for name, column in zip(header, columns, strict=True)]
     lines = ["\t".join(header)]
     for number, row in enumerate(ordered):
         cells = []
-        for name, column in zip(header, columns, strict=True):
-            try:
-                cells.append(column.format(row[name]))
-            except ValueError as error:
-                raise TableError(f"{source}: row {number + 1}: {name}: {row[name]!r} {error}") from None
+        try:
+            for name, write in writers:
+                cells.append(write(row[name]))
+        except ValueError as error:
+            name = header[len(cells)]
+            raise TableError(f"{source}: row {number + 1}: {name}: {row[name]!r} {error}") from None
         lines.append("\t".join(cells))
     _check_keys(ordered, schema, source)
     return "\n".join(lines) + "\n"
@@ -231,19 +276,20 @@ def parse_tsv(text: str, schema: TsvSchema | str, source: str = "table", *, stri
     lines = text[:-1].split("\n")
     header = lines[0].split("\t")
     _check_header(header, schema, source)
-    columns = [_need(schema, name) for name in header]
+    readers = [_need(schema, name).reader() for name in header]
     rows: list[Row] = []
     for number, line in enumerate(lines[1:], start=2):
         cells = line.split("\t")
         if len(cells) != len(header):
             raise TableError(f"{source}:{number}: has {len(cells)} cells, the header {len(header)}; restore the line")
-        row: Row = {}
-        for column, name, cell in zip(columns, header, cells, strict=True):
-            try:
-                row[name] = column.parse(cell)
-            except ValueError as error:
-                raise TableError(f"{source}:{number}: {name}: {cell!r} {error}") from None
-        rows.append(row)
+        values: list[Cell] = []
+        try:
+            for read, cell in zip(readers, cells, strict=True):
+                values.append(read(cell))
+        except ValueError as error:
+            name, cell = header[len(values)], cells[len(values)]
+            raise TableError(f"{source}:{number}: {name}: {cell!r} {error}") from None
+        rows.append(dict(zip(header, values, strict=True)))
     if strict:
         _check_keys(rows, schema, source, lines=True)
         _check_order(rows, schema, source)
@@ -261,7 +307,7 @@ def read_tsv(path: Path | str, schema: TsvSchema | str, *, strict: bool = True) 
         TableError: the file is missing, or breaks the schema: `FILE:LINE: COLUMN: VALUE what is wrong`.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = read_plain(path, MAX_TABLE).decode("utf-8")
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}; make the table again") from error
     except UnicodeDecodeError as error:
@@ -283,11 +329,17 @@ def _check_header(header: Sequence[str], schema: TsvSchema, source: str) -> None
         if index >= len(header) or header[index] != name:
             found = repr(header[index]) if index < len(header) else "nothing"
             raise TableError(f"{source}: header: column {index + 1} is {found} instead of {name!r}; restore the header")
-    for index, name in enumerate(header):
-        if schema.column(name) is None or "\t" in name or "\n" in name:
+    if len(header) > MAX_COLUMNS:
+        raise TableError(
+            f"{source}: header: has {len(header)} columns, more than the limit of {MAX_COLUMNS} ({LIMITS})"
+        )
+    seen: set[str] = set()
+    for name in header:
+        if schema.column(name) is None or _CONTROL.search(name):
             raise TableError(f"{source}: header: {name!r} unknown column; {did_you_mean(name, schema.names)}")
-        if name in header[:index]:
+        if name in seen:
             raise TableError(f"{source}: header: {name!r} is there twice; every column has its own name")
+        seen.add(name)
 
 
 def _need(schema: TsvSchema, name: str) -> Column:

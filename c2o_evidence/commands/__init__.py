@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
-from c2o_evidence.commands import doctor, run, show, status, tables, verify
+from c2o_evidence.commands import adopt, doctor, run, show, status, tables, verify
 
 
 class Command(Protocol):
@@ -32,6 +32,7 @@ _MODULES: tuple[ModuleType, ...] = (
     show,
     status,
     tables,
+    adopt,
     doctor,
 )
 

@@ -26,6 +26,9 @@ of the bundle (`tolerances:` of the suite) and cannot be given here. What each l
 examples:
   c2o verify                                   every frozen deliverable, level files
   c2o verify deliverables/step1_5seed --level tables
+  c2o verify some/copy/of/a/bundle --json      for machines
+  c2o verify --cached                          a quick look again: files untouched since the last --cached
+                                               are not read; what is published was verified without it
   c2o verify deliverables/step1_5seed --level eval
   c2o verify some/copy/of/a/bundle --level train --jobs 8 --json     for machines
 
@@ -39,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", choices=("files", "tables", "eval", "train"), default="files")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads and processes to use (default: the cores)")
+    parser.add_argument(
+        "--cached", action="store_true", help="do not read files again that were verified and not touched since"
+    )
     parser.add_argument("--keep", action="store_true", help="levels eval and train: leave what was made there")
     parser.add_argument("--ledger", type=Path, metavar="FILE", help="deliverables.tsv with the frozen root digests")
 
@@ -53,5 +59,6 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
         as_json=arguments.json,
         jobs=arguments.jobs,
         ledger=arguments.ledger,
+        cached=arguments.cached,
         keep=arguments.keep,
     )

@@ -12,7 +12,7 @@ from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import TableError
 from c2o_evidence.suite import Suite
 from c2o_evidence.tables.compare import build_comparisons
-from c2o_evidence.tables.rows import build_main, build_summary, runs_of
+from c2o_evidence.tables.rows import build_main, build_summary, by_row, runs_of
 from c2o_evidence.tables.text import main_latex, main_markdown, summary_latex, summary_markdown
 from c2o_evidence.tsv import format_tsv, read_tsv
 
@@ -80,9 +80,12 @@ def manifest_rows(suite: Suite, runs: Sequence[Row], digests: Mapping[str, str])
         digests: SHA-256 of the results and detections files, by path relative to `results/SUITE`.
     """
     rows = []
+    groups = by_row(runs)
     for row in suite.rows:
-        for seed, values in runs_of(runs, row.exp_id).items():
-            run = next(run for run in runs if (run["exp_name"], run["train_seed"]) == (row.exp_id, seed))
+        mine = groups.get(row.exp_id, [])
+        first = {run["train_seed"]: run for run in reversed(mine)}
+        for seed, values in runs_of(mine, row.exp_id).items():
+            run = first[seed]
             folder = f"eval/{row.experiment}/seed{seed}"
             results, detections = f"{folder}/results.tsv", f"{folder}/detections.safetensors"
             rows.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from c2o_evidence import stats
 from c2o_evidence.suite import Suite
-from c2o_evidence.tables.rows import runs_of
+from c2o_evidence.tables.rows import by_row, runs_of
 
 Row = Mapping[str, Any]
 RANK_TESTS = ("wilcoxon", "mann-whitney")
@@ -20,9 +20,15 @@ def build_comparisons(suite: Suite, runs: Sequence[Row], metric: str = "AP") -> 
     Raises EvidenceError if the two rows of a comparison were not run with the same train seeds.
     """
     rows = []
+    groups = by_row(runs)
     for item in suite.comparisons:
-        test = stats.paired_t(runs_of(runs, item.a, metric), runs_of(runs, item.b, metric))
-        refused = [reason for name in RANK_TESTS if (reason := stats.refuse_test(name, test.n)) is not None]
+        a, b = (runs_of(groups.get(name, []), name, metric) for name in (item.a, item.b))
+        test = stats.paired_t(a, b)
+        reasons = [
+            stats.refuse_interval(test.n, "paired t test"),
+            *(stats.refuse_test(name, test.n) for name in RANK_TESTS),
+        ]
+        refused = [reason for reason in reasons if reason is not None]
         rows.append(
             {
                 "a": item.a,

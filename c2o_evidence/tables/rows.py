@@ -19,6 +19,14 @@ VOC07 = "AP_voc07"
 SIZES = ("AP50", "AP75", "APs", "APm", "APl")
 
 
+def by_row(runs: Sequence[Row]) -> dict[str, list[Row]]:
+    """The runs of each row of the suite, in their order; for asking `runs_of` about many rows."""
+    groups: dict[str, list[Row]] = {}
+    for run in runs:
+        groups.setdefault(run["exp_name"], []).append(run)
+    return groups
+
+
 def runs_of(runs: Sequence[Row], exp_id: str, metric: str = "AP") -> dict[int, list[float]]:
     """Train seed -> the metric's values over its eval seeds, both ascending."""
     groups: dict[int, list[float]] = {}
@@ -53,8 +61,13 @@ def _speedups(suite: Suite, timing: Sequence[Row], exp_id: str) -> tuple[float, 
     return (values[0] if values else math.nan), (";".join(slow_rows) or None), notes
 
 
-def summary_row(suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row]) -> dict[str, Any]:
-    """One row of the summary (schema `summary`)."""
+def summary_row(
+    suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row], *, voc07: bool = False
+) -> dict[str, Any]:
+    """One row of the summary (schema `summary`), with a column for VOC 2007 AP where asked for.
+
+    `runs`: those of the row; more do no harm.
+    """
     groups = runs_of(runs, row.exp_id)
     values = [value for group in groups.values() for value in group]
     means = [stats.mean(group) for group in groups.values()]
@@ -91,32 +104,55 @@ def summary_row(suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequen
     result["speedup_over"] = over
     result["hardware_id"] = timed["hardware_id"] if timed is not None else None
     result["notes"] = "; ".join(notes) or None
-    if runs and VOC07 in runs[0]:
-        voc07 = [v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group]
-        result[f"mean_{VOC07}"] = stats.mean(voc07)
-    return result
+    if voc07:
+        result[f"mean_{VOC07}"] = stats.mean([v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group])
+    return result | _selected(suite, row.exp_id)
+
+
+def _selected(suite: Suite, exp_id: str) -> dict[str, str | None]:
+    """The column `selected`, in tables of a suite that has a selected row."""
+    if not any(row.selected for row in suite.rows):
+        return {}
+    selected = suite.row(exp_id).selected
+    return {"selected": str(selected) if selected else None}
+
+
+def beside(suite: Suite, exp_ids: Sequence[str]) -> list[int]:
+    """The order of a table's rows (indices of `exp_ids`): a selected row comes directly below its unselected one.
+
+    All others keep their places; several rows selected from one stand below it in their order.
+    """
+    unselected = {row.exp_id: row.selected.unselected for row in suite.rows if row.selected}
+    order = [index for index, exp_id in enumerate(exp_ids) if unselected.get(exp_id) not in exp_ids]
+    for index, exp_id in reversed(list(enumerate(exp_ids))):
+        if index not in order:
+            last = max(place for place, other in enumerate(order) if exp_ids[other] == unselected[exp_id])
+            order.insert(last + 1, index)
+    return order
 
 
 def build_summary(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> list[dict[str, Any]]:
-    """The summary, one row a row of the suite, in its order.
+    """The summary, one row a row of the suite, in its order, but selected rows beside their unselected ones.
 
     `runs`: schema `results`; `timing`: schema `timing`.
     """
-    return [summary_row(suite, row, runs, timing) for row in suite.rows]
+    groups, voc07 = by_row(runs), bool(runs) and VOC07 in runs[0]
+    rows = [suite.rows[index] for index in beside(suite, [row.exp_id for row in suite.rows])]
+    return [summary_row(suite, row, groups.get(row.exp_id, []), timing, voc07=voc07) for row in rows]
 
 
 def build_main(suite: Suite, summary: Sequence[Row]) -> list[dict[str, Any]]:
     """The main table (schema `main`): what the suite prints beside the numbers of a summary row, in its
-    order.
+    order, but selected rows beside their unselected ones.
     """
     by_id = {row["exp_id"]: row for row in summary}
     rows = []
-    for spec in suite.main_table:
+    for spec in (suite.main_table[i] for i in beside(suite, [spec.exp_id for spec in suite.main_table])):
         numbers = by_id[spec.exp_id]
         row: dict[str, Any] = {"method": spec.method, "type": spec.type, "backbone": spec.backbone}
         row |= {"epochs": str(spec.epochs), "exp_id": spec.exp_id}
         row |= {key: numbers[key] for key in ("n_runs", "mean_AP", "std_AP_pop")}
         row |= {f"mean_{metric}": numbers[f"mean_{metric}"] for metric in SIZES}
         row |= {"inference_fps": numbers["inference_fps"], "notes": spec.notes or None}
-        rows.append(row)
+        rows.append(row | _selected(suite, spec.exp_id))
     return rows

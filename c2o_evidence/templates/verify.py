@@ -5,21 +5,19 @@
     python3 -S -I verify.py --json    for machines
 
 What it checks:
-  1. every file listed in SHA256SUMS is there with its SHA-256; nothing is extra; no link, device, or path
-  that leaves
-     the bundle; every NAME.sha256 fits its file;
+  1. every file listed in SHA256SUMS is there with its SHA-256; nothing is extra; no link, device, or path that
+     leaves the bundle; every NAME.sha256 fits its file;
   2. every run in tables/runs.tsv names a checkpoint with the digest that the file has, is the row that the
-  evaluation
-     wrote, and no seed is used twice;
+     evaluation wrote, and no seed is used twice;
   3. means and standard deviations in manifest.tsv and tables/summary.tsv follow from the runs.
-What it cannot: recompute AP from the stored detections (`c2o verify BUNDLE --level tables` does), and tell
-whether the bundle was replaced as a whole: for that compare the root digest it prints with the one that was
-published.
+What it cannot: recompute AP from the stored detections (`c2o verify BUNDLE --level tables` does), and tell whether the
+bundle, with this file, was replaced as a whole: compare the root digest with the published one, run your own copy.
 
 Exit code: 0 verified, 1 the evidence does not hold, 2 bad use.
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import math
@@ -27,12 +25,22 @@ import os
 import re
 import stat
 import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 SUMS = "SHA256SUMS"
 TIMESTAMP = ".snakemake_timestamp"  # an empty file that Snakemake leaves in a directory it made
+KEY = ("exp_name", "train_seed", "eval_seed")
 LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 TOLERANCE = 1e-9  # relative; two ways to sum floats may differ in the last digits
+# A bundle may be made to hurt who looks at it: what is read at once, listed or gone down into has an end.
+MAX_SUMS, MAX_TABLE, MAX_COLUMNS = 32 << 20, 64 << 20, 10000  # bytes, bytes, columns
+MAX_FILES, MAX_DEPTH, MAX_FINDINGS = 200000, 32, 10000
+SPARSE_FROM, SPARSE_RATIO = 1 << 30, 16  # bytes; most declared bytes for a byte on disk
+
+
+class Refused(Exception):
+    """A file that is not read, and why."""
 
 
 class Check:
@@ -44,17 +52,20 @@ class Check:
         self.digests = {}
 
     def add(self, kind, path, message, row="", column="", expected="", found=""):
-        self.findings.append(
-            {"kind": kind, "path": path, "row": row, "column": column, "message": message,
-             "expected": str(expected), "found": str(found)}
-        )  # fmt: skip
+        values = (kind, path, row, column, message, str(expected), str(found))
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(dict(zip(("kind", "path", "row", "column", "message", "expected", "found"), values)))
 
 
 def path_fault(path):
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "the path is not UTF-8"
     if path.startswith("/") or "\\" in path or path[1:2] == ":":
         return "the path is absolute or not in POSIX form"
-    if any(ord(c) < 32 or ord(c) == 127 for c in path):
-        return "the path has a control character"
+    if not path.isprintable() or unicodedata.normalize("NFC", path) != path:
+        return "the path has a control character, or looks like another one"
     if ".." in path.split("/"):
         return "the path leaves the bundle"
     if "" in path.split("/") or "." in path.split("/"):
@@ -64,14 +75,20 @@ def path_fault(path):
 
 def walk(check):
     """Plain files with sizes; whatever is neither a plain file nor a directory is a finding."""
-    files, directories, pending = {}, set(), [""]
+    files, directories, pending, seen = {}, set(), [""], 0
     while pending:
         folder = pending.pop()
         with os.scandir(os.path.join(check.root, folder)) as entries:
             for entry in entries:
+                seen += 1
+                if seen > MAX_FILES:
+                    check.add("unsafe", folder or ".", f"here the bundle has more than {MAX_FILES} files")
+                    return files, directories
                 name = folder + "/" + entry.name if folder else entry.name
                 info = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
+                if stat.S_ISDIR(info.st_mode) and name.count("/") >= MAX_DEPTH:
+                    check.add("unsafe", name, f"is more than {MAX_DEPTH} directories deep")
+                elif stat.S_ISDIR(info.st_mode):
                     directories.add(name)
                     pending.append(name)
                 elif stat.S_ISREG(info.st_mode):
@@ -83,28 +100,74 @@ def walk(check):
     return files, directories
 
 
+def open_plain(path):
+    """(stream, size) of a plain file: what was opened is looked at, so that no link or pipe can take its place."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    stream = open(os.open(path, flags), "rb", buffering=0)  # noqa: SIM115  (handed to the caller)
+    info = os.fstat(stream.fileno())
+    if not stat.S_ISREG(info.st_mode):
+        stream.close()
+        raise Refused("is not a plain file")
+    return stream, info.st_size
+
+
+def read_file(path, most):
+    stream, size = open_plain(path)
+    with stream:
+        if size > most:
+            raise Refused(f"has {size} bytes, more than the limit of {most}")
+        return stream.read(size)
+
+
+def sparse(stream, size):
+    """Whether a file declares far more than it holds: hashing 1 TB of zeros takes an hour."""
+    if size < SPARSE_FROM or not hasattr(os, "SEEK_HOLE"):
+        return False
+    data, position, pieces = 0, 0, 0
+    try:
+        while position < size and data * SPARSE_RATIO < size and pieces < 4096:
+            begin = os.lseek(stream.fileno(), position, os.SEEK_DATA)
+            position = os.lseek(stream.fileno(), begin, os.SEEK_HOLE)
+            data, pieces = data + position - begin, pieces + 1
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # ENXIO: no data from there on
+            return False
+    finally:
+        stream.seek(0)
+    return data * SPARSE_RATIO < size and pieces < 4096
+
+
 def hash_file(path):
     digest = hashlib.sha256()
     buffer = bytearray(1 << 20)
     view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as stream:
+    stream, left = open_plain(path)
+    with stream:
+        if sparse(stream, left):
+            raise Refused(f"is a sparse file that declares {left} bytes")
         while True:
             count = stream.readinto(buffer)
             if not count:
                 return digest.hexdigest()
+            left -= count
+            if left < 0:
+                raise Refused("grew while it was read")
             digest.update(view[:count])
 
 
 def read_sums(check):
     """{path: digest} of the usable lines; every other line is a finding."""
-    with open(os.path.join(check.root, SUMS), "rb") as stream:
-        data = stream.read()
+    try:
+        data = read_file(os.path.join(check.root, SUMS), MAX_SUMS)
+    except Refused as error:
+        check.add("unsafe", SUMS, str(error))
+        return {}, ""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         check.add("malformed", SUMS, "is not UTF-8")
         return {}, hashlib.sha256(data).hexdigest()
-    listed = {}
+    listed, folded = {}, set()
     lines = text.split("\n")
     if lines.pop():
         check.add("malformed", SUMS, "the last line is cut off")
@@ -120,8 +183,11 @@ def read_sums(check):
             check.add("unsafe", SUMS, f"{fault}: {path!r}", row=row)
         elif path in listed or path == SUMS:
             check.add("malformed", SUMS, f"{path!r} is listed twice, or is the list itself", row=row)
+        elif path.casefold() in folded:
+            check.add("unsafe", SUMS, f"{path!r} differs from another path in case alone", row=row)
         else:
             listed[path] = digest
+            folded.add(path.casefold())
     if not listed and not check.findings:
         check.add("malformed", SUMS, "lists no file")
     return listed, hashlib.sha256(data).hexdigest()
@@ -146,7 +212,9 @@ def check_files(check):
             return hash_file(os.path.join(check.root, path))
         except OSError as error:
             check.add("missing", path, f"cannot be read: {error.strerror}")
-            return None
+        except Refused as error:
+            check.add("unsafe", path, str(error))
+        return None
 
     order = sorted((path for path in listed if path in files), key=lambda path: (-files[path], path))
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -161,16 +229,12 @@ def check_files(check):
     for path in sorted(check.digests):
         target = path[: -len(".sha256")]
         if path.endswith(".sha256") and check.digests.get(target):
-            with open(os.path.join(check.root, path), "rb") as stream:
-                text = stream.read(4096).decode("utf-8", "replace")
+            try:
+                text = read_file(os.path.join(check.root, path), 4096).decode("utf-8", "replace")
+            except (OSError, Refused) as error:
+                text = str(error)
             if text != "{}  {}\n".format(check.digests[target], target.split("/")[-1]):
-                check.add(
-                    "stale",
-                    path,
-                    "does not fit " + target,
-                    expected=check.digests[target],
-                    found=text.strip(),
-                )
+                check.add("stale", path, "does not fit " + target, expected=check.digests[target], found=text.strip())
     return root_digest, sum(files[path] for path in order)
 
 
@@ -180,30 +244,28 @@ def read_tsv(check, path):
         check.add("missing", path, "the table is not in the bundle")
         return None
     try:
-        with open(os.path.join(check.root, path), "rb") as stream:
-            lines = stream.read().decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_file(os.path.join(check.root, path), MAX_TABLE).decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError, Refused) as error:
         check.add("malformed", path, f"cannot be read as a table: {error}")
+        return None
+    if lines[0].count("\t") >= MAX_COLUMNS:
+        check.add("malformed", path, f"has more than {MAX_COLUMNS} columns")
         return None
     header = lines[0].split("\t")
     rows = [line.split("\t") for line in lines[1:] if line]
     for number, cells in enumerate(rows, 2):
         if len(cells) != len(header):
-            check.add(
-                "malformed",
-                path,
-                f"has {len(cells)} cells, the header {len(header)}",
-                f"line {number}",
-            )
+            check.add("malformed", path, f"has {len(cells)} cells, the header {len(header)}", f"line {number}")
             return None
     return [dict(zip(header, cells)) for cells in rows]
 
 
 def number(text):
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return math.nan
+    return value if abs(value) < 1e9 else math.nan  # what is larger is no AP, and its square may be no number
 
 
 def close(first, second):
@@ -239,7 +301,7 @@ def check_runs(check, runs):
                 written.setdefault(tuple(row.items()), name)
     seen = set()
     for run in runs:
-        key = (run.get("exp_name"), run.get("train_seed"), run.get("eval_seed"))
+        key = tuple(run.get(name) for name in KEY)
         row = "exp_name={}, train_seed={}, eval_seed={}".format(*key)
         if key in seen:
             check.add("used-twice", path, "this seed is used twice", row=row)
@@ -253,9 +315,7 @@ def check_runs(check, runs):
     have = {tuple(run.items()) for run in runs}
     for items, name in written.items():
         if items not in have:
-            row = ", ".join(
-                "{}={}".format(*item) for item in items if item[0] in ("exp_name", "train_seed", "eval_seed")
-            )
+            row = ", ".join("{}={}".format(*item) for item in items if item[0] in KEY)
             check.add("row-missing", path, f"a run of {name} is not in the table", row=row)
 
 
@@ -265,27 +325,23 @@ def check_tables(check):
     if runs is None:
         return 0
     check_runs(check, runs)
-    for row in read_tsv(check, "tables/summary.tsv") or ():
-        mine = [run for run in runs if run.get("exp_name") == row.get("exp_id")]
-        values = [number(run.get("AP", "")) for run in mine]
+    values_of = {}  # by row, and by row and train seed
+    for run in runs:
+        for key in (run.get("exp_name"), (run.get("exp_name"), run.get("train_seed"))):
+            values_of.setdefault(key, []).append(number(run.get("AP", "")))
+    path = "tables/summary.tsv"
+    for row in read_tsv(check, path) or ():
+        values = values_of.get(row.get("exp_id"), [])
         place = "exp_id={}".format(row.get("exp_id"))
-        check_cell(check, "tables/summary.tsv", place, "n_runs", float(len(mine)), row.get("n_runs"))
-        check_cell(check, "tables/summary.tsv", place, "mean_AP", mean(values), row.get("mean_AP"))
-        check_cell(check, "tables/summary.tsv", place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
-        check_cell(
-            check,
-            "tables/summary.tsv",
-            place,
-            "std_AP_sample",
-            deviation(values, 1),
-            row.get("std_AP_sample"),
-        )
+        check_cell(check, path, place, "n_runs", float(len(values)), row.get("n_runs"))
+        check_cell(check, path, place, "mean_AP", mean(values), row.get("mean_AP"))
+        check_cell(check, path, place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
+        check_cell(check, path, place, "std_AP_sample", deviation(values, 1), row.get("std_AP_sample"))
     for row in read_tsv(check, "manifest.tsv") or ():
         key = (row.get("exp_id"), row.get("train_seed"))
-        mine = [run for run in runs if (run.get("exp_name"), run.get("train_seed")) == key]
-        values = [number(run.get("AP", "")) for run in mine]
+        values = values_of.get(key, [])
         place = "exp_id={}, train_seed={}".format(*key)
-        check_cell(check, "manifest.tsv", place, "n_runs", float(len(mine)), row.get("n_runs"))
+        check_cell(check, "manifest.tsv", place, "n_runs", float(len(values)), row.get("n_runs"))
         check_cell(check, "manifest.tsv", place, "mean_AP", mean(values), row.get("mean_AP"))
         check_cell(check, "manifest.tsv", place, "std_AP_pop", deviation(values, 0), row.get("std_AP_pop"))
         for name, digest in (("ckpt_path", "ckpt_sha256"), ("results_tsv", "results_sha256")):
@@ -296,7 +352,14 @@ def check_tables(check):
     return len(runs)
 
 
+def shown(text, most=500):
+    """Text as one line that a terminal only prints: no control, no change of direction, not without end."""
+    text = text if len(text) <= most else text[:most] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def describe(finding):
+    finding = {key: shown(value) for key, value in finding.items()}
     place = finding["path"]
     place += ": row " + finding["row"] if finding["row"] else ""
     place += ": column " + finding["column"] if finding["column"] else ""
@@ -315,8 +378,8 @@ def main(argv=None):
     try:
         root_digest, size = check_files(check)
         runs = check_tables(check)
-    except OSError as error:
-        print(f"verify.py: {error.filename}: {error.strerror}", file=sys.stderr)
+    except (OSError, MemoryError) as error:
+        print(f"verify.py: {shown(str(error) or 'there is not enough memory for this bundle')}", file=sys.stderr)
         return 2
     check.findings.sort(key=lambda item: (item["path"], item["row"], item["column"], item["kind"]))
     if arguments.json:

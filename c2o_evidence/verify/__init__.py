@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
 
+from c2o_evidence.digest_cache import DigestCache, user_cache
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.sums import SUMS_NAME
-from c2o_evidence.verify.files import FilesResult, check_files
+from c2o_evidence.verify.files import FilesResult, check_files, walk
 from c2o_evidence.verify.findings import LEVELS, Finding, Report
 
 __all__ = ["LEVELS", "Finding", "Report", "verify"]
@@ -29,6 +31,7 @@ def verify(
     ledger: Path | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
+    cached: bool = False,
     checkout: Path | None = None,
     keep: bool = False,
     stream: TextIO | None = None,
@@ -40,9 +43,10 @@ def verify(
             all but that include `tables`. `eval` and `train` begin where those have found nothing.
         ledger: the deliverables ledger; default `manifests/deliverables.tsv` of the checkout that `path` lies
         in, if any. jobs: threads for hashing, processes for recomputing AP, jobs of a replay. progress: called as
-        `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done, and `progress("replay", 0)`
-        before a replay shows its own progress on `stream` (default: stderr).
-        checkout: whose workflow, code and environment do a replay. keep: leave the room of a replay.
+        `progress("files", n_bytes)` and `progress("tables", n_runs)` while work is done. cached: do not read a file
+        again whose state this user's digest cache knows; the report says how many those were. checkout: whose workflow,
+        code and environment do a replay. keep: leave the room of a replay. `progress("replay", 0)` comes before a
+        replay shows its own progress on `stream` (default: stderr).
 
     Raises:
         EvidenceError: `path` is no bundle, the level is unknown, or a replay cannot be begun here. Faults of a
@@ -62,9 +66,17 @@ def verify(
         checkout = check_environment(checkout, level)
     report = Report(str(path), level)
     started = time.perf_counter()
-    files = check_files(root, jobs=jobs, progress=None if progress is None else lambda n: progress("files", n))
+    with DigestCache(user_cache()) if cached else nullcontext() as cache:
+        on_bytes = None if progress is None else lambda n: progress("files", n)
+        files = check_files(root, jobs=jobs, progress=on_bytes, cache=cache)
+    if cached:
+        report.notes.append(
+            f"--cached: {files.cached} of {len(files.found)} digests are from {user_cache()}, not read now"
+        )
     report.root_digest = files.root_digest
     report.counts = {"files": len(files.found), "bytes": files.n_bytes}
+    if cached:
+        report.counts["cached"] = files.cached
     report.add(files.findings)
     _check_ledger(root, files, ledger, report)
     report.seconds["files"] = time.perf_counter() - started
@@ -98,6 +110,14 @@ def _check_ledger(root: Path, files: FilesResult, ledger: Path | None, report: R
         report.add([Finding("stale", SUMS_NAME, message, expected=frozen.root_sha256, found=files.root_digest)])
 
 
+def _changed_since(root: Path, files: FilesResult) -> Iterator[Finding]:
+    """Files that are not what was hashed any more: what level `tables` has read may not be what the digests are of."""
+    stamps = walk(root).stamps
+    for path in files.found:
+        if stamps.get(path) != files.stamps[path]:
+            yield Finding("unsafe", path, "changed while the bundle was verified; verify a copy that nothing writes to")
+
+
 def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | None, progress: Progress | None) -> None:
     from c2o_evidence.verify.tables import check_tables
 
@@ -109,6 +129,7 @@ def _check_tables(root: Path, files: FilesResult, report: Report, jobs: int | No
         root, files.found, jobs=jobs, progress=None if progress is None else lambda n: progress("tables", n)
     )
     report.add(result.findings)
+    report.add(_changed_since(root, files))
     report.notes += result.notes
     report.counts |= {"runs": result.runs, "cells": result.cells}
     report.seconds |= {"tables": time.perf_counter() - started, "AP": result.ap_seconds}

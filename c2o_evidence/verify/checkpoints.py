@@ -12,17 +12,23 @@ from pathlib import Path
 from c2o_evidence.checkpoint_header import read_metadata
 from c2o_evidence.detections import read_detections_metadata
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.records import read_record
+from c2o_evidence.model_config import config_digest
+from c2o_evidence.records import Record
 from c2o_evidence.suite import Suite
-from c2o_evidence.verify.findings import Finding, Kind
+from c2o_evidence.sums import first_owners
+from c2o_evidence.verify.findings import Finding
+from c2o_evidence.verify.plan import Configs, Plan
+from c2o_evidence.verify.records import RECORD, checkpoint_path, parents_of
 
 
-def checkpoint_path(experiment: str, seed: int) -> str:
-    """Where the checkpoint of a training lies in a bundle."""
-    return f"train/{experiment}/seed{seed}/model.safetensors"
-
-
-def check_checkpoints(root: Path, suite: Suite, digests: Mapping[str, str]) -> Iterator[Finding]:
+def check_checkpoints(
+    root: Path,
+    suite: Suite,
+    digests: Mapping[str, str],
+    records: Mapping[str, Record],
+    configs: Configs,
+    plan: Plan,
+) -> Iterator[Finding]:
     """Findings for checkpoints that are not those of their place, or that stand for two train seeds."""
     for experiment in suite.needed:
         seen: dict[str, str] = {}
@@ -34,59 +40,70 @@ def check_checkpoints(root: Path, suite: Suite, digests: Mapping[str, str]) -> I
             if digest in seen:
                 yield Finding("used-twice", path, f"is the same checkpoint as {seen[digest]}")
             seen.setdefault(digest, path)
-            yield from _check_metadata(root, suite, experiment, seed, digests)
+            yield from _check_metadata(root, suite, experiment, seed, digests, records, configs, plan)
+    owners = first_owners(digests)
     for experiment, seed in suite.eval_jobs:
-        yield from _check_detections(root, experiment, seed, digests)
+        yield from _check_detections(root, experiment, seed, digests, owners)
 
 
 def _check_metadata(
-    root: Path, suite: Suite, experiment: str, seed: int, digests: Mapping[str, str]
+    root: Path,
+    suite: Suite,
+    experiment: str,
+    seed: int,
+    digests: Mapping[str, str],
+    records: Mapping[str, Record],
+    configs: Configs,
+    plan: Plan,
 ) -> Iterator[Finding]:
+    """What a checkpoint says of itself against its place, and what else speaks of it against the checkpoint."""
     path = checkpoint_path(experiment, seed)
     try:
         metadata = read_metadata(root / path)
     except EvidenceError as error:
         yield Finding("malformed", path, str(error).replace(f"{root}/", ""))
         return
-    spec = suite.experiment(experiment)
-    wanted: dict[str, str | None] = {"experiment": experiment, "train_seed": str(seed)}
-    wanted["recipe_sha256"] = _recorded_recipe(root, path, digests)
-    for role, parent in (("init", spec.init), ("teacher", spec.teacher)):
-        if parent is not None:
-            parent_seed = 0 if suite.experiment(parent).shared else seed
-            wanted[f"{role}_sha256"] = digests.get(checkpoint_path(parent, parent_seed))
-    for key, expected in wanted.items():
-        found = metadata.get(key)
-        if found is None or expected is None or found == expected:
-            continue  # what a checkpoint from elsewhere does not say cannot be checked
-        kind: Kind = "swapped" if key in ("experiment", "train_seed", "recipe_sha256") else "stale"
-        message = f"says that it is {key} {found}" if kind == "swapped" else "came from another checkpoint"
-        yield Finding(kind, path, message, column=key, expected=expected, found=found)
+    folder = path.rsplit("/", 1)[0]
+    record, config = records.get(f"{folder}/{RECORD}"), configs.get((experiment, seed))
+    recipes = {plan.digest(f"{folder}/{RECORD}")}
+    if record is not None:
+        recipes.add(str(record.parameters.get("recipe")))  # the two are compared where the plan is checked
+    own = {"train_seed": {str(seed)}, "recipe_sha256": {digest for digest in recipes if digest is not None}}
+    for key, allowed in own.items():
+        found, expected = metadata.get(key), min(allowed, default="")
+        if found is None:
+            yield Finding("malformed", path, "does not say what it is", "", key, expected)
+        elif allowed and found not in allowed:
+            yield Finding("swapped", path, f"says that it is {key} {found}", "", key, expected, found)
+    for role, parent in parents_of(suite, experiment, seed).items():
+        of_parent, found = digests.get(parent), metadata.get(f"{role}_sha256", "nothing")
+        if of_parent is not None and found != of_parent:
+            yield Finding("stale", path, "came from another checkpoint", "", f"{role}_sha256", of_parent, found)
+    others = {
+        "config_sha256": (f"{folder}/config.yaml", None if config is None else config_digest(config)),
+        "data_sha256": ("suite.yaml", suite.data_digest()),
+        "code_sha256": (f"{folder}/{RECORD}", None if record is None else record.code_sha256),
+    }
+    for key, (place, digest) in others.items():
+        said = metadata.get(key)
+        if said is None:
+            yield Finding("malformed", path, "does not say what it was made of", "", key, digest or "")
+        elif digest is not None and digest != said:
+            yield Finding("stale", place, f"is not what {path} was made of", "", key, said, digest)
 
 
-def _recorded_recipe(root: Path, checkpoint: str, digests: Mapping[str, str]) -> str | None:
-    """The recipe digest that the record beside a checkpoint names; None where there is none to read."""
-    path = checkpoint.replace("model.safetensors", "record.json")
-    if path not in digests:
-        return None
-    try:
-        recipe = read_record(root / path).parameters.get("recipe")
-    except EvidenceError:
-        return None  # named where the records are checked
-    return recipe if isinstance(recipe, str) else None
-
-
-def _check_detections(root: Path, experiment: str, seed: int, digests: Mapping[str, str]) -> Iterator[Finding]:
+def _check_detections(
+    root: Path, experiment: str, seed: int, digests: Mapping[str, str], owners: Mapping[str, str]
+) -> Iterator[Finding]:
     path = f"eval/{experiment}/seed{seed}/detections.safetensors"
     expected = digests.get(checkpoint_path(experiment, seed))
     if path not in digests or expected is None:
         return
     try:
-        found = read_detections_metadata(root / path).get("ckpt_sha256", expected)
+        found = read_detections_metadata(root / path).get("ckpt_sha256", "nothing")
     except EvidenceError:
         return  # named where the runs are recomputed
     if found != expected:
-        owner = next((name for name, digest in digests.items() if digest == found), None)
+        owner = owners.get(found)
         message = "come from another checkpoint" if owner is None else f"come from {owner}"
-        kind: Kind = "stale" if owner is None else "swapped"
-        yield Finding(kind, path, message, column="ckpt_sha256", expected=expected, found=found)
+        yield Finding("stale" if owner is None else "swapped", path, message, "", "ckpt_sha256", expected, found)

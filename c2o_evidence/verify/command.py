@@ -13,6 +13,8 @@ from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import read_ledger
+from c2o_evidence.limits import MAX_MESSAGE
+from c2o_evidence.printable import printable
 from c2o_evidence.verify import Progress, Report, verify
 from c2o_evidence.verify.files import sizes_to_hash
 
@@ -76,13 +78,13 @@ def describe(report: Report) -> str:
         lines += describe_replay(report.replay)
         seen += f"; {summary(report.replay)}" if report.replay.runs else ""
     if report.ok:
-        lines.append(f"verified: {report.path} (level {report.level}): {seen}")
+        lines.append(f"verified: {printable(report.path)} (level {report.level}): {seen}")
     else:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds().items())
-        lines.append(f"FAILED: {report.path} (level {report.level}): {kinds}; {seen}")
+        lines.append(f"FAILED: {printable(report.path)} (level {report.level}): {kinds}; {seen}")
     if report.root_digest:
         lines.append(f"root digest: {report.root_digest}")
-    lines += [f"note: {note}" for note in report.notes]
+    lines += [f"note: {printable(note, MAX_MESSAGE)}" for note in report.notes]
     return "\n".join(lines)
 
 
@@ -94,13 +96,16 @@ def verify_command(
     as_json: bool,
     jobs: int | None,
     ledger: Path | None,
+    cached: bool = False,
     keep: bool = False,
 ) -> int:
     """Verifies and prints; the worst exit code of all bundles. Raises EvidenceError for bad use."""
     reports = []
     for bundle in _bundles(path, root):
         with _progress(bundle, level, show=sys.stderr.isatty() and not as_json) as progress:
-            report = verify(bundle, level, ledger=ledger, jobs=jobs, progress=progress, checkout=root, keep=keep)
+            report = verify(
+                bundle, level, ledger=ledger, jobs=jobs, progress=progress, cached=cached, checkout=root, keep=keep
+            )
         reports.append(report)
         if not as_json:
             print(describe(report))

@@ -7,8 +7,10 @@ another seed's numbers is called that, not a row with many edited cells.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from c2o_evidence.tsv import TsvSchema, tsv_schema
 from c2o_evidence.verify.findings import Finding
@@ -92,19 +94,21 @@ def compare_tsv(path: str, schema_name: str, expected_text: str, found_text: str
         yield Finding("malformed", path, "its columns are not those expected", column=odd[0])
         return
     yield from _compare_keys(path, schema, expected, found)
+    owners = _Owners(schema, expected)
     for key in expected.rows:
         if key in found.rows:
-            yield from _compare_row(path, schema, key, expected, found)
+            yield from _compare_row(path, schema, key, expected, found, owners)
 
 
 def _compare_keys(path: str, schema: TsvSchema, expected: Cells, found: Cells) -> Iterator[Finding]:
     for key in expected.rows:
         if key not in found.rows:
             yield Finding("row-missing", path, "this row is not there", row=key_text(schema, key))
+    times = Counter(found.order)
     for key in found.rows:
         if key not in expected.rows:
             yield Finding("row-extra", path, "nothing asks for this row", row=key_text(schema, key))
-        if found.order.count(key) > 1:
+        if times[key] > 1:
             yield Finding("used-twice", path, "this row is there more than once", row=key_text(schema, key))
     common = [key for key in dict.fromkeys(found.order) if key in expected.rows]
     wanted = [key for key in expected.order if key in found.rows]
@@ -120,20 +124,47 @@ def _compare_keys(path: str, schema: TsvSchema, expected: Cells, found: Cells) -
         )
 
 
-def _values(schema: TsvSchema, header: Sequence[str], row: Mapping[str, str]) -> tuple[str, ...]:
-    """The numbers of a row: what an evaluation or a statistic gave, not what says which row it is."""
-    floats = []
-    for name in header:
-        column = schema.column(name)
-        if column is not None and column.kind == "float" and name not in schema.key:
-            floats.append(row[name])
-    return tuple(floats)
+class _Owners:
+    """Whose numbers a row holds, among the rows of a table as it should be."""
+
+    def __init__(self, schema: TsvSchema, expected: Cells) -> None:
+        self._schema, self._expected = schema, expected
+        self._seeds = [name in SEEDS for name in schema.key]
+        columns = ((name, schema.column(name)) for name in expected.header)
+        self._floats = [n for n, c in columns if c is not None and c.kind == "float" and n not in schema.key]
+
+    def _values(self, row: Mapping[str, str]) -> Key:
+        """The numbers of a row: what an evaluation or a statistic gave, not what says which row it is."""
+        return tuple(row[name] for name in self._floats)
+
+    def _but_seeds(self, key: Key) -> Key:
+        return tuple(part for part, seed in zip(key, self._seeds, strict=True) if not seed)
+
+    @cached_property
+    def _by_values(self) -> dict[tuple[Key, Key], list[Key]]:
+        """Keys by what they are but for the seeds, and by their numbers; two are enough to know another one."""
+        found: dict[tuple[Key, Key], list[Key]] = {}
+        for key, row in self._expected.rows.items():
+            keys = found.setdefault((self._but_seeds(key), self._values(row)), [])
+            if len(keys) < 2:
+                keys.append(key)
+        return found
+
+    def other(self, key: Key, row: Mapping[str, str]) -> Key | None:
+        """The first other row whose numbers `row` holds, if its key differs in a seed alone; None if there is none."""
+        values = self._values(row)
+        if not values or values == self._values(self._expected.rows[key]):
+            return None
+        keys = self._by_values.get((self._but_seeds(key), values), [])
+        return next((other for other in keys if other != key), None)
 
 
-def _compare_row(path: str, schema: TsvSchema, key: Key, expected: Cells, found: Cells) -> Iterator[Finding]:
+def _compare_row(
+    path: str, schema: TsvSchema, key: Key, expected: Cells, found: Cells, owners: _Owners
+) -> Iterator[Finding]:
     row, want = found.rows[key], expected.rows[key]
     wrong = [name for name in expected.header if not same_cell(name, want[name], row[name])]
-    other = _owner(schema, key, expected, row) if wrong else None
+    other = owners.other(key, row) if wrong else None
     if other is not None:
         yield Finding(
             "swapped-between-seeds",
@@ -155,18 +186,6 @@ def _compare_row(path: str, schema: TsvSchema, key: Key, expected: Cells, found:
             expected=want[name],
             found=row[name],
         )
-
-
-def _owner(schema: TsvSchema, key: Key, expected: Cells, row: Mapping[str, str]) -> Key | None:
-    """The other row whose numbers `row` holds, if its key differs in a seed alone; None if there is none."""
-    values = _values(schema, expected.header, row)
-    if not values or values == _values(schema, expected.header, expected.rows[key]):
-        return None
-    for other, candidate in expected.rows.items():
-        differ = {name for name, a, b in zip(schema.key, key, other, strict=True) if a != b}
-        if differ and differ <= SEEDS and _values(schema, expected.header, candidate) == values:
-            return other
-    return None
 
 
 def compare_text(path: str, expected: str, found: str) -> Iterator[Finding]:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from c2o_evidence.verify.replay.result import ReplayResult
 
+from c2o_evidence.limits import MAX_FINDINGS, MAX_MESSAGE
+from c2o_evidence.printable import printable
+
 Kind = Literal[
     "missing",  # listed, but not there
     "changed",  # there, with another content
@@ -55,14 +58,14 @@ class Finding:
         return (self.path, self.row, self.column, self.kind, self.message)
 
     def __str__(self) -> str:
-        place = self.path
+        place = printable(self.path)
         if self.row:
-            place += f": row {self.row}"
+            place += f": row {printable(self.row)}"
         if self.column:
-            place += f": column {self.column}"
-        text = f"{self.kind}: {place}: {self.message}"
+            place += f": column {printable(self.column)}"
+        text = f"{self.kind}: {place}: {printable(self.message, MAX_MESSAGE)}"
         if self.expected or self.found:
-            text += f" (expected {self.expected or 'nothing'}, found {self.found or 'nothing'})"
+            text += f" (expected {printable(self.expected) or 'nothing'}, found {printable(self.found) or 'nothing'})"
         return text
 
 
@@ -88,8 +91,14 @@ class Report:
         return 0 if self.ok else 1
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Adds findings, keeps them sorted by place and each only once."""
-        self.findings = sorted(set(self.findings) | set(findings), key=Finding.sort_key)
+        """Adds findings, keeps them sorted by place and each only once, and MAX_FINDINGS of them at most."""
+        known = set(self.findings)
+        for finding in findings:
+            if len(known) >= MAX_FINDINGS:
+                self.notes.append(f"there are more findings than the {MAX_FINDINGS} listed")
+                break
+            known.add(finding)
+        self.findings = sorted(known, key=Finding.sort_key)
 
     def kinds(self) -> dict[str, int]:
         """How many findings of each kind, by kind."""
@@ -110,4 +119,5 @@ class Report:
         return document if self.replay is None else document | {"replay": self.replay.to_dict()}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # ASCII alone: a terminal obeys nothing in it, and half a character has a spelling.
+        return json.dumps(self.to_dict(), indent=2)

@@ -1,89 +1,187 @@
-"""Records against the bundle: what a job says it read and wrote is what lies there."""
+"""Records against the bundle: what a job says it read and wrote is what lies there, and all of it.
+
+A record that left out a file would not bind it, so what each job reads and writes follows from the suite.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.records import RecordedFile, read_record
+from c2o_evidence.hardware import fingerprint_id
+from c2o_evidence.records import Record, RecordedFile, read_record
 from c2o_evidence.suite import Suite
+from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding
 
-
-def record_paths(suite: Suite) -> dict[str, str]:
-    """Each record of a suite with the checkpoint directory it must speak of (empty where there is none)."""
-    paths = {f"train/{name}/seed{seed}/record.json": f"train/{name}/seed{seed}/" for name, seed in suite.train_jobs}
-    paths |= {f"eval/{name}/seed{seed}/record.json": f"train/{name}/seed{seed}/" for name, seed in suite.eval_jobs}
-    for part in ("timing", "attention"):
-        if getattr(suite, part) is not None:
-            paths[f"{part}/record.json"] = ""
-    return paths | {"tables/record.json": ""}
+RECORD = "record.json"
+DATA = "data/manifest.json"
 
 
-def check_records(root: Path, suite: Suite, digests: Mapping[str, str]) -> Iterator[Finding]:
-    """Findings where a record's digests do not fit the files, or a record speaks of another job's files."""
-    for path, folder in record_paths(suite).items():
-        if path not in digests:
-            continue
-        try:
-            record = read_record(root / path)
-        except EvidenceError as error:
-            yield Finding("malformed", path, str(error).replace(f"{root}/", ""))
-            continue
-        own = path.rsplit("/", 1)[0] + "/"
-        for kind, files in (("read", record.materials), ("written", record.products)):
-            for file in files:
-                here = _in_bundle(suite, file)
-                if here is None:
-                    continue
-                found = digests.get(here)
-                if kind == "written" and not file.path.startswith((own, "figures/", "manifest.tsv")):
-                    yield Finding("stale", path, f"is the record of another job: it wrote {file.path}", row=file.name)
-                elif found is not None and found != file.sha256:
-                    owner = next((name for name, digest in digests.items() if digest == file.sha256), None)
-                    message = f"{here} is not what this job has {kind}"
-                    yield Finding(
-                        "stale" if owner is None else "swapped",
-                        path,
-                        message if owner is None else f"{message}: that is now {owner}",
-                        row=file.name,
-                        column="sha256",
-                        expected=file.sha256,
-                        found=found,
-                    )
-        told = {key: str(record.parameters.get(key, value)) for key, value in _place(path).items()}
-        if told != _place(path):
-            yield Finding("swapped", path, f"is the record of {told}", expected=str(_place(path)), found=str(told))
-        named = [file.path for file in (*record.materials, *record.products) if file.base == "suite"]
-        if folder and not any(name.startswith(folder) for name in named):
-            yield Finding("stale", path, f"names no file of {folder}")
+@dataclass(frozen=True)
+class Job:
+    """What the record of a job must say, by the suite alone: its rule, what it was told, read and wrote."""
+
+    rule: str
+    told: Mapping[str, str]
+    materials: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    place: Mapping[str, str] = field(default_factory=dict)
+
+
+def checkpoint_path(experiment: str, seed: int) -> str:
+    """Where the checkpoint of a training lies in a bundle."""
+    return f"train/{experiment}/seed{seed}/model.safetensors"
+
+
+def parents_of(suite: Suite, experiment: str, seed: int) -> dict[str, str]:
+    """Checkpoints that a training starts or learns from, by role (`init`, `teacher`)."""
+    spec = suite.experiment(experiment)
+    roles = {role: name for role, name in (("init", spec.init), ("teacher", spec.teacher)) if name is not None}
+    return {role: checkpoint_path(name, 0 if suite.experiment(name).shared else seed) for role, name in roles.items()}
+
+
+def jobs_of(suite: Suite) -> dict[str, Job]:
+    """Every job of a suite that leaves a record, by the record's path."""
+    jobs = {}
+    for name, seed in suite.train_jobs:
+        folder, rule = f"train/{name}/seed{seed}", "distill" if suite.experiment(name).teacher else "train"
+        read = (DATA, *parents_of(suite, name, seed).values())
+        jobs[f"{folder}/{RECORD}"] = _job(suite, rule, folder, read, TRAIN_FILES, experiment=name, seed=str(seed))
+    for name, seed in suite.eval_jobs:
+        folder, model = f"eval/{name}/seed{seed}", checkpoint_path(name, seed)
+        jobs[f"{folder}/{RECORD}"] = _job(
+            suite, "evaluate", folder, (DATA, model), EVAL_FILES, experiment=name, seed=str(seed)
+        )
+    if suite.timing is not None:
+        seed = suite.timing.train_seed
+        timed = {checkpoint_path(n, 0 if suite.experiment(n).shared else seed): None for n in suite.evaluated}
+        jobs[f"timing/{RECORD}"] = _job(suite, "timing", "timing", (DATA, *timed), ("timing.tsv",))
+    if suite.attention is not None:
+        jobs[f"attention/{RECORD}"] = _job(suite, "attention", "attention", (), ("attention.tsv",))
+    read = tuple(f"eval/{name}/seed{seed}/results.tsv" for name, seed in suite.eval_jobs)
+    read += ("timing/timing.tsv",) if suite.timing is not None else ()
+    jobs[f"tables/{RECORD}"] = _job(suite, "tables", "tables", read, TABLE_FILES)
+    return jobs
+
+
+def _job(suite: Suite, rule: str, folder: str, read: tuple[str, ...], wrote: tuple[str, ...], **place: str) -> Job:
+    products = tuple(f"{folder}/{name}" for name in wrote if name != RECORD)
+    return Job(rule, {"suite": suite.name, **place}, read, products, place)
+
+
+def read_records(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[dict[str, Record], list[Finding]]:
+    """The records of a suite by path, and findings for those that cannot be read."""
+    records, findings = {}, []
+    for path in jobs_of(suite):
+        if path in digests:
+            try:
+                records[path] = read_record(root / path)
+            except EvidenceError as error:
+                findings.append(Finding("malformed", path, str(error).replace(f"{root}/", "")))
+    return records, findings
+
+
+def check_records(
+    root: Path, suite: Suite, digests: Mapping[str, str], records: Mapping[str, Record]
+) -> Iterator[Finding]:
+    """Findings where a record does not fit the files or the suite, or speaks of another job's files."""
+    owners = first_owners(digests)
+    jobs = jobs_of(suite)
+    for path, record in records.items():
+        job = jobs[path]
+        told = {key: str(record.parameters.get(key, "nothing")) for key in job.told}
+        if told != job.told:
+            kind = "swapped" if any(told[key] != value for key, value in job.place.items()) else "stale"
+            yield Finding(kind, path, f"is the record of {told}", "", "", str(dict(job.told)), str(told))  # type: ignore[arg-type]
+        if record.rule != job.rule:
+            yield Finding("stale", path, "is the record of another rule", "", "rule", job.rule, record.rule)
+        yield from _check_files(root, suite, path, record, digests, owners)
+        yield from _check_whole(suite, path, record, job)
+        yield from _check_host(path, record)
+
+
+def _check_files(
+    root: Path,
+    suite: Suite,
+    path: str,
+    record: Record,
+    digests: Mapping[str, str],
+    owners: Mapping[str, str],
+) -> Iterator[Finding]:
+    own = path.rsplit("/", 1)[0] + "/"
+    for kind, files in (("read", record.materials), ("written", record.products)):
+        for file in files:
+            here = _in_bundle(suite, file)
+            if here is None:
+                continue
+            found = digests.get(here)
+            if kind == "written" and not file.path.startswith(own):
+                yield Finding("stale", path, f"is the record of another job: it wrote {file.path}", row=file.name)
+            elif found is not None and found != file.sha256:
+                owner = owners.get(file.sha256)
+                message = f"{here} is not what this job has {kind}"
+                yield Finding(
+                    "stale" if owner is None else "swapped",
+                    path,
+                    message if owner is None else f"{message}: that is now {owner}",
+                    row=file.name,
+                    column="sha256",
+                    expected=file.sha256,
+                    found=found,
+                )
+            elif found is not None and (size := (root / here).stat().st_size) != file.bytes:
+                message = f"{here} has another size than this record says"
+                yield Finding("stale", path, message, file.name, "bytes", str(size), str(file.bytes))
+
+
+def _check_whole(suite: Suite, path: str, record: Record, job: Job) -> Iterator[Finding]:
+    """Every file that the job must have read or written is named."""
+    for what, wanted, files in (
+        ("read", job.materials, record.materials),
+        ("written", job.products, record.products),
+    ):
+        named = {_in_bundle(suite, file) for file in files}
+        for name in wanted:
+            if name not in named:
+                yield Finding("stale", path, f"does not name {name}, which its job must have {what}", row=name)
+
+
+def _check_host(path: str, record: Record) -> Iterator[Finding]:
+    """The short id of the hardware follows from its fingerprint."""
+    said = str(record.host["hardware_id"])
+    try:
+        expected = fingerprint_id(dict(record.host["hardware"]))
+    except (EvidenceError, KeyError, TypeError, ValueError, OverflowError):
+        expected = "that of a whole fingerprint"
+    for found in {said, str(record.host["hardware"].get("id"))} - {expected}:
+        message = "does not follow from the fingerprint of the hardware"
+        yield Finding("stale", path, message, column="hardware_id", expected=expected, found=found)
 
 
 def _in_bundle(suite: Suite, file: RecordedFile) -> str | None:
     """Where a recorded file lies in the bundle; None for one that is not part of it."""
     if file.base == "suite":
         return file.path
-    return "data/manifest.json" if file.path == f"data/{suite.data_name}/manifest.json" else None
+    return DATA if file.path == f"data/{suite.data_name}/manifest.json" else None
 
 
-def _place(path: str) -> dict[str, str]:
-    """Experiment and seed of `train/EXP/seedS/…` and `eval/EXP/seedS/…`; empty for other records."""
-    parts = path.split("/")
-    return {"experiment": parts[1], "seed": parts[2].removeprefix("seed")} if len(parts) == 4 else {}
-
-
-def other_environments(root: Path, suite: Suite, digests: Mapping[str, str]) -> list[str]:
-    """Records whose environment lock is not the bundle's `environment/lock.txt`, sorted.
-
-    Unreadable ones are left out.
+def check_lock(
+    suite: Suite, digests: Mapping[str, str], records: Mapping[str, Record]
+) -> tuple[list[Finding], list[str]]:
+    """Whether jobs ran in the environment that `environment/lock.txt` describes: a finding if none did, else a
+    note on those that did not.
     """
-    lock = digests.get("environment/lock.txt")
-    others = []
-    for path in record_paths(suite):
-        if path in digests and lock is not None:
-            with suppress(EvidenceError):
-                if read_record(root / path).lock_sha256 != lock:
-                    others.append(path)
-    return sorted(others)
+    path = "environment/lock.txt"
+    lock = digests.get(path)
+    others = sorted(name for name, record in records.items() if record.lock_sha256 != lock)
+    if lock is None or not others:
+        return [], []
+    if len(others) == len(records):
+        said = records[others[0]].lock_sha256
+        message = "is not the environment that any job ran in"
+        return [Finding("stale", path, message, column="lock_sha256", expected=said, found=lock)], []
+    return [], [f"{len(others)} jobs ran in another environment than {path}: {', '.join(others[:3])}"]

@@ -6,15 +6,18 @@ What comes out is the results TSV that each evaluation should have written, and 
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from c2o_evidence.errors import DetectionsError, EvidenceError
+from c2o_evidence.json_file import parse_json
+from c2o_evidence.limits import MAX_CATEGORIES, MAX_DATA_MANIFEST, MAX_DETECTIONS_PER_IMAGE, MAX_JSON_VALUES
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
 
@@ -47,9 +50,12 @@ class Evaluated:
 
 def _load_truth(path: str) -> None:
     global _truth  # one a worker process: the annotations are parsed once
-    from c2o_evidence.metrics import GroundTruth
+    from c2o_evidence.annotations import load_ground_truth
 
-    _truth = GroundTruth.load(path)
+    try:
+        _truth = load_ground_truth(path)
+    except EvidenceError as error:
+        _truth = error  # raised with the first task: a worker that fails here is only gone
 
 
 def _class_names(path: str) -> tuple[str, ...]:
@@ -60,11 +66,11 @@ def _class_names(path: str) -> tuple[str, ...]:
     if text is None:
         return tuple(_truth.class_names)
     try:
-        names = json.loads(text)
+        names = parse_json(text.encode("utf-8"), most=MAX_CATEGORIES)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DetectionsError(f"{path}: class_names: {text!r} is not a list of names; restore the file")
+        raise DetectionsError(f"{path}: class_names: {text[:200]!r} is not a list of names; restore the file")
     return tuple(names)
 
 
@@ -73,9 +79,11 @@ def evaluate_file(task: Task) -> Evaluated:
     from c2o_evidence.detections import read_detections
     from c2o_evidence.metrics import coco_metrics
 
+    if isinstance(_truth, EvidenceError):
+        raise _truth
     result = Evaluated()
     try:
-        runs = read_detections(task.path)
+        runs = read_detections(task.path, MAX_DETECTIONS_PER_IMAGE * len(_truth.images))
         result.class_names = _class_names(task.path)
         for key in task.keys:
             if key in runs:
@@ -100,7 +108,7 @@ def evaluate_all(
 ) -> list[Evaluated]:
     """`evaluate_file` for every task, in order, in `jobs` processes (default: 2). `progress(n)`: n runs done.
 
-    Raises TableError if the annotations are unusable.
+    Raises TableError if the annotations are unusable, EvidenceError if the system ended a process.
     """
     n_runs = sum(len(task.keys) for task in tasks)
     results = []
@@ -114,19 +122,22 @@ def evaluate_all(
         return results
     # spawn: the caller may have threads (progress display), which do not survive a fork safely.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or 2, context, initializer=_load_truth, initargs=(str(truth),)) as pool:
-        for task, result in zip(tasks, pool.map(evaluate_file, tasks), strict=True):
-            results.append(result)
-            if progress is not None:
-                progress(len(task.keys))
+    try:
+        with ProcessPoolExecutor(jobs or 2, context, initializer=_load_truth, initargs=(str(truth),)) as pool:
+            for task, result in zip(tasks, pool.map(evaluate_file, tasks), strict=True):
+                results.append(result)
+                if progress is not None:
+                    progress(len(task.keys))
+    except BrokenProcessPool:
+        raise EvidenceError("a process that recomputes AP was ended, for memory most likely; use --jobs 1") from None
     return results
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON mapping, or None if there is none to read."""
+def read_json(path: Path, most: int) -> dict[str, Any] | None:
+    """A JSON mapping in a file of at most `most` bytes, or None if there is none to read."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        value = parse_json(read_plain(path, most), most=MAX_JSON_VALUES // 4)
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -136,18 +147,18 @@ def data_digest(root: Path, digests: Mapping[str, str]) -> tuple[str, list[Findi
     together.
     """
     path = "data/manifest.json"
-    document = read_json(root / path) or {}
+    document = read_json(root / path, MAX_DATA_MANIFEST) or {}
     files = document.get("files")
     if not isinstance(files, dict) or not isinstance(document.get("sha256"), str):
         return "", [Finding("malformed", path, "is not a data manifest")]
     findings = []
     try:
-        lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files))
+        lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(files)).encode()
         annotation = str(document["splits"]["val"]["annotation"])
         listed = str(files[annotation]["sha256"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return "", [Finding("malformed", path, "lacks a digest, or the split 'val'")]
-    whole = hashlib.sha256(lines.encode()).hexdigest()
+    whole = hashlib.sha256(lines).hexdigest()
     if whole != document["sha256"]:
         message = "the digest of the whole does not follow from those of the files"
         findings.append(Finding("stale", path, message, column="sha256", expected=whole, found=document["sha256"]))

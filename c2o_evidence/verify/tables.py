@@ -14,17 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.bundle import bundle_files
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, TableError
+from c2o_evidence.limits import MAX_TABLE
 from c2o_evidence.model_config import config_digest
-from c2o_evidence.report import render_report
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_resolved_suite
+from c2o_evidence.sums import first_owners
 from c2o_evidence.tables import build_all, manifest_rows
-from c2o_evidence.tsv import format_tsv, read_tsv
-from c2o_evidence.verify.checkpoints import check_checkpoints, checkpoint_path
+from c2o_evidence.tsv import format_tsv
+from c2o_evidence.verify.checkpoints import check_checkpoints
 from c2o_evidence.verify.compare import compare_text, compare_tsv
 from c2o_evidence.verify.findings import Finding
-from c2o_evidence.verify.records import check_records, other_environments
-from c2o_evidence.verify.runs import Evaluated, Task, data_digest, evaluate_all, expected_rows, read_json
+from c2o_evidence.verify.measured import check_attention, check_curves, check_timing, measured_note
+from c2o_evidence.verify.own_files import check_own
+from c2o_evidence.verify.pictures import check_figures, unsafe_figures
+from c2o_evidence.verify.plan import Plan, check_plan
+from c2o_evidence.verify.records import check_lock, check_records, checkpoint_path, read_records
+from c2o_evidence.verify.runs import Evaluated, Task, data_digest, evaluate_all, expected_rows
 from c2o_evidence.yaml_file import load_yaml
 
 Row = dict[str, Any]
@@ -34,8 +40,7 @@ SCHEMAS = {
     "main.tsv": "main",
     "comparisons.tsv": "comparisons",
 }
-
-
+TABLES_SHOWN = ("tables/runs.tsv", "tables/summary.tsv", "tables/comparisons.tsv")  # by figures
 NO_DIGEST = "0" * 64
 
 
@@ -62,7 +67,11 @@ class _Check:
         self.root = root
         self.suite = suite
         self.digests = digests
+        self.owners = first_owners(digests)
         self.result = TablesResult()
+        self.records, findings = read_records(root, suite, digests)
+        self.add(*findings)
+        self.configs = self._read_configs()
 
     def add(self, *findings: Finding) -> None:
         self.result.findings += findings
@@ -72,7 +81,7 @@ class _Check:
         if path not in self.digests:
             return None
         try:
-            return (self.root / path).read_bytes().decode("utf-8")
+            return read_plain(self.root / path, MAX_TABLE).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -82,19 +91,47 @@ class _Check:
         if self.suite.rows:
             dataset, findings = data_digest(self.root, self.digests)
             self.add(*findings)
-        for check in (check_checkpoints, check_records):
-            self.add(*check(self.root, self.suite, self.digests))
-        if others := other_environments(self.root, self.suite, self.digests):
-            self.result.notes.append(f"{len(others)} jobs ran in another environment than environment/lock.txt")
+        self._check_jobs()
         runs = self._runs(dataset, jobs, progress)
-        if runs is None:
-            return self.result
-        self.result.runs = len(runs)
         timing = self._timing()
-        if timing is not None:
-            self._tables(runs, timing)
-        self._other_tables()
+        if runs is not None:
+            self.result.runs = len(runs)
+            if timing is not None:
+                self._tables(runs, timing)
+        self._other_files()
         return self.result
+
+    def _check_jobs(self) -> None:
+        """Records, checkpoints and the plan: what the jobs say that they were, against each other."""
+        root, suite, digests, records = self.root, self.suite, self.digests, self.records
+        plan = Plan(suite, self.configs, records)
+        self.add(*check_records(root, suite, digests, records))
+        self.add(*check_checkpoints(root, suite, digests, records, self.configs, plan))
+        self.add(*check_plan(suite, plan, records))
+        self._take(check_lock(suite, digests, records))
+
+    def _take(self, seen: tuple[list[Finding], list[str]]) -> None:
+        self.add(*seen[0])
+        self.result.notes += seen[1]
+
+    def _read_configs(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """The configuration of each training that has one; equal files are parsed once."""
+        configs: dict[tuple[str, int], dict[str, Any]] = {}
+        parsed: dict[str, dict[str, Any]] = {}
+        for experiment, seed in self.suite.train_jobs:
+            path = f"train/{experiment}/seed{seed}/config.yaml"
+            digest = self.digests.get(path)
+            if digest is None:
+                continue
+            try:
+                document = parsed.get(digest) or load_yaml(self.root / path, path)
+                if isinstance(document, dict) and config_digest(document):
+                    configs[experiment, seed] = parsed[digest] = document
+                else:
+                    self.add(Finding("malformed", path, "is not a configuration"))
+            except EvidenceError as error:
+                self.add(Finding("malformed", path, self._shorten(str(error))))
+        return configs
 
     def _check_files(self) -> None:
         wanted = set(bundle_files(self.suite))
@@ -115,7 +152,7 @@ class _Check:
         started = time.perf_counter()
         try:
             evaluated = evaluate_all(self.root / "data" / "val.json", tasks, jobs=jobs, progress=progress)
-        except EvidenceError as error:
+        except TableError as error:
             self.add(Finding("malformed", "data/val.json", self._shorten(str(error))))
             return None
         self.result.ap_seconds = time.perf_counter() - started
@@ -137,14 +174,14 @@ class _Check:
         for exp_id, eval_seed in evaluated.extra:
             row = f"exp_name={exp_id}, eval_seed={eval_seed}"
             self.add(Finding("row-extra", f"{folder}/detections.safetensors", "nothing asks for this run", row=row))
-        record = read_json(self.root / folder / "record.json") or {}
+        record = self.records.get(f"{folder}/record.json")
         checkpoint = checkpoint_path(experiment, seed)
         identity = {
             "ckpt_path": checkpoint,
             "ckpt_sha256": _digest(self.digests.get(checkpoint)),
-            "config_sha256": self._config_digest(f"train/{experiment}/seed{seed}/config.yaml"),
+            "config_sha256": self._config_digest(experiment, seed),
             "dataset_sha256": _digest(dataset),
-            "code_sha256": _digest(record.get("code_sha256")),
+            "code_sha256": NO_DIGEST if record is None else record.code_sha256,
         }
         rows = expected_rows(self.suite, experiment, seed, identity, evaluated, evaluated.class_names)
         missing = set(task.keys) - set(evaluated.metrics)
@@ -158,15 +195,9 @@ class _Check:
             self._compare(path, "results", rows, found)
         return rows
 
-    def _config_digest(self, path: str) -> str:
-        try:
-            document = load_yaml(self.root / path, path)
-            if isinstance(document, dict):
-                return config_digest(document)
-            self.add(Finding("malformed", path, "is not a configuration"))
-        except EvidenceError as error:
-            self.add(Finding("malformed", path, self._shorten(str(error))))
-        return NO_DIGEST
+    def _config_digest(self, experiment: str, seed: int) -> str:
+        config = self.configs.get((experiment, seed))
+        return NO_DIGEST if config is None else config_digest(config)
 
     def _detections_once(self, evaluated: list[Evaluated]) -> Iterator[Finding]:
         """No two runs of a row have the same detections: that would be one run under two seeds."""
@@ -189,42 +220,15 @@ class _Check:
 
     def _name_swap(self, finding: Finding) -> Finding:
         """A digest cell that is another checkpoint's says so."""
-        owner = next((path for path, digest in self.digests.items() if digest == finding.found), None)
+        owner = self.owners.get(finding.found)
         if finding.kind != "stale" or owner is None:
             return finding
         message = f"is the digest of {owner}"
         return Finding("swapped", finding.path, message, finding.row, finding.column, finding.expected, finding.found)
 
     def _timing(self) -> list[Row] | None:
-        """The timing rows: measured, so not recomputable, but bound to checkpoints of the suite."""
-        if self.suite.timing is None:
-            return []
-        path = "timing/timing.tsv"
-        try:
-            rows = read_tsv(self.root / path, "timing")
-        except EvidenceError as error:
-            self.add(Finding("malformed", path, self._shorten(str(error))))
-            return None
-        known = {row.exp_id: row for row in self.suite.rows}
-        for row in rows:
-            place = f"exp_id={row['exp_id']}, train_seed={row['train_seed']}"
-            spec = known.get(row["exp_id"])
-            if spec is None:
-                self.add(Finding("row-extra", path, "nothing asks for this row", row=place))
-                continue
-            wanted = {
-                "ckpt_sha256": self.digests.get(row["ckpt_path"], "nothing"),
-                "sample_step": spec.sample_step,
-                "inference_fps": 1.0 / row["inference_s_per_img"],
-            }
-            for column, value in wanted.items():
-                if row[column] != value:
-                    kind = "stale" if column == "ckpt_sha256" else "row-edited"
-                    message = "does not fit the checkpoint, the suite or the time"
-                    finding = Finding(kind, path, message, place, column, str(value), str(row[column]))  # type: ignore[arg-type]
-                    self.add(self._name_swap(finding))
-        for exp_id in sorted(set(known) - {row["exp_id"] for row in rows}):
-            self.add(Finding("row-missing", path, "this row was not timed", row=f"exp_id={exp_id}"))
+        rows, findings = check_timing(self.root, self.suite, self.digests, self.records.get("timing/record.json"))
+        self.add(*(self._name_swap(finding) for finding in findings))
         return rows
 
     def _tables(self, runs: list[Row], timing: list[Row]) -> None:
@@ -249,34 +253,18 @@ class _Check:
             else:
                 self.add(*compare_text(path, expected, found))
 
-    def _other_tables(self) -> None:
-        """What cannot be recomputed is well formed at least, and the page says what the tables say."""
-        paths = {f"train/{name}/seed{seed}/curve.tsv": "curve" for name, seed in self.suite.train_jobs}
-        if self.suite.attention is not None:
-            paths["attention/attention.tsv"] = "attention"
-        for path, schema in paths.items():
-            if path in self.digests:
-                try:
-                    read_tsv(self.root / path, schema)
-                except EvidenceError as error:
-                    self.add(Finding("malformed", path, self._shorten(str(error))))
-        self._report()
-
-    def _report(self) -> None:
-        found = self._text("report.html")
-        if found is None and "report.html" in self.digests:
-            self.add(Finding("malformed", "report.html", "is not UTF-8 text"))
-        try:
-            expected = render_report(self.root, self.suite)
-        except (EvidenceError, OSError):
-            return  # a table or figure is damaged: named already
-        if found is None or found == expected:
-            return
-        generator = next(line for line in expected.split("\n") if 'name="generator"' in line)
-        if generator not in found:
-            self.result.notes.append("report.html was made by another version of C2O and was not compared")
-            return
-        self.add(*compare_text("report.html", expected, found))
+    def _other_files(self) -> None:
+        """What does not follow from the runs alone: what was measured, figures, and the files of the bundle itself."""
+        root, suite, digests = self.root, self.suite, self.digests
+        self.add(*check_attention(root, suite, digests, self.records.get("attention/record.json")))
+        self.add(*check_curves(root, suite, digests))
+        self.add(*unsafe_figures(root, suite, digests))
+        if any(finding.path in TABLES_SHOWN for finding in self.result.findings):
+            self.result.notes.append("figures were not compared: the tables that they show do not hold")
+        else:
+            self._take(check_figures(root, suite, digests, self.records.get("tables/record.json")))
+        self._take(check_own(root, suite, digests))
+        self.result.notes.append(measured_note(suite))
 
 
 def check_tables(

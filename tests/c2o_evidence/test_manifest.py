@@ -1,5 +1,6 @@
 """The results manifest: a function of the rows and the files, not of who merged what when."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from c2o_evidence import digest_cache, manifest
+from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import LockError, TableError
 from c2o_evidence.lock import locked
 from c2o_evidence.manifest import merge_results_manifest, read_results_manifest, results_rows
@@ -132,6 +135,45 @@ def test_new_rows_must_hold(tmp_path):
         with pytest.raises(TableError, match=message):
             merge_results_manifest(path, [{**row, **change}])
     assert not path.exists()
+
+
+def test_a_merge_reads_what_was_touched_and_looks_at_the_rest_once(tmp_path, monkeypatch):
+    """Rows a and b share a TSV: 50 rows, 25 TSVs and checkpoints, of which a merge of one more pair reads one."""
+    monkeypatch.setattr(digest_cache, "REST_NS", -(10**12))
+    read, looked_at = [], []
+    lstat = os.lstat
+    monkeypatch.setattr(manifest, "sha256_file", lambda path: read.append(path) or sha256_file(path))
+    monkeypatch.setattr(os, "lstat", lambda path: looked_at.append(str(path)) or lstat(path))
+    path = tmp_path / "manifests/results_manifest.tsv"
+    rows = make_results(tmp_path, range(26))
+    read.clear()
+    merge_results_manifest(path, [row for group in rows[:25] for row in group])
+    assert len(read) == 25
+    read.clear()
+    looked_at.clear()
+    assert len(merge_results_manifest(path, rows[25]).rows) == 52
+    assert [name[-17:] for name in read] == ["seed25/results.tsv"[-17:]]
+    directories = {str(parent) for parent in (tmp_path / "results/toy").rglob("*") if parent.is_dir()}
+    assert {looked_at.count(name) for name in directories} == {1}
+    read.clear()
+    (tmp_path / "results/toy/eval/exp/seed3/results.tsv").write_text("edited\n")
+    merge = merge_results_manifest(path, [])
+    assert [name[-17:] for name in read] == ["/seed3/results.tsv"[-17:]]
+    assert [item.reason for item in merge.dropped] == ["the TSV has changed"] * 2
+
+
+def test_links_that_leave_the_repository_are_refused_in_any_part(tmp_path):
+    root, path = tmp_path / "repo", tmp_path / "repo/manifests/results_manifest.tsv"
+    rows = make_results(root, [0, 1])
+    merge_results_manifest(path, rows[0] + rows[1])
+    (root / "results/toy/eval").rename(tmp_path / "outside")
+    (root / "results/toy/eval").symlink_to(tmp_path / "outside")
+    reasons = {item.reason for item in merge_results_manifest(path, []).dropped}
+    assert len(reasons) == 2 and all("a link leads out of its directory" in reason for reason in reasons)
+    (root / "results/toy/eval").unlink()
+    (tmp_path / "outside").rename(root / "results/moved")
+    (root / "results/toy/eval").symlink_to(root / "results/moved")
+    assert merge_results_manifest(path, rows[0]).dropped == (), "a link inside is fine"
 
 
 def test_a_malformed_manifest_is_not_overwritten(tmp_path):

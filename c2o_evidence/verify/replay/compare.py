@@ -11,7 +11,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import read_record
 from c2o_evidence.suite import Tolerances
 from c2o_evidence.tsv import read_tsv
-from c2o_evidence.verify.checkpoints import checkpoint_path
+from c2o_evidence.verify.records import checkpoint_path
 from c2o_evidence.verify.replay.checkpoints import CheckpointVerdict, compare_checkpoints
 from c2o_evidence.verify.replay.reasons import Reason, reasons, united
 from c2o_evidence.verify.replay.result import ReplayResult, RunVerdict, TableVerdict

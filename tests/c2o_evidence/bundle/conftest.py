@@ -6,7 +6,7 @@ Built once a session; each test that changes something works on a copy.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,23 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from c2o_evidence import figures
 from c2o_evidence.bundle import stage_bundle, write_sha256sums
+from c2o_evidence.code import code_digest, code_files
 from c2o_evidence.detections import Detections, write_detections
 from c2o_evidence.digests import sha256_file, write_sidecar
 from c2o_evidence.figures import write_figures
 from c2o_evidence.freeze import freeze
+from c2o_evidence.hardware import fingerprint
 from c2o_evidence.metrics import GroundTruth
 from c2o_evidence.records import write_record
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.tables import write_manifest, write_tables
 from c2o_evidence.tsv import tsv_schema, write_tsv
 
+ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("cat", "dog")
+DATA = "data/toy/manifest.json"
 STARTED = "2024-01-31T12:00:00Z"
 FILES = {
     "Snakefile": "",
@@ -66,9 +71,7 @@ attention: {nodes: [100], heads: 4, dim: 64, repeats: 2}
     "c2o_model/evaluation/attention_bench.py": "bench = 1\n",
     "c2o_model/graph/attention.py": "attention = 1\n",
     "c2o_evidence/metrics.py": "ap = 1\n",
-    "c2o_evidence/tables/build.py": "tables = 1\n",
 }
-CODE = hashlib.sha256(b"code").hexdigest()
 
 
 def write_data(folder: Path) -> str:
@@ -123,17 +126,25 @@ def train(root: Path, base: Path, suite: Suite, experiment: str, seed: int) -> N
         if parent is not None:
             parent_seed = 0 if suite.experiment(parent).shared else seed
             parents[role] = base / "train" / parent / f"seed{parent_seed}" / "model.safetensors"
-    metadata = {"experiment": experiment, "train_seed": str(seed)}
+    recipe = suite.recipe(experiment, seed)
+    digests = {"recipe": recipe.digest, "config": recipe.config_sha256}
+    digests |= {"data": recipe.data_sha256, "code": recipe.code_sha256}
+    metadata = {"experiment": experiment, "train_seed": str(seed), "iterations": "5"}
+    metadata |= {f"{name}_sha256": digest for name, digest in digests.items()}
     metadata |= {f"{role}_sha256": sha256_file(path) for role, path in parents.items()}
     rng = np.random.default_rng([seed, len(experiment)])
     model = folder / "model.safetensors"
     save_file({"w": rng.normal(size=(8, 8)).astype(np.float32)}, model, metadata=metadata)
     write_sidecar(model)
     (folder / "config.yaml").write_text(yaml.safe_dump(suite.config_of(experiment)))
-    curve = [{"iteration": i, "lr": 0.1 / i, "loss": 3.0 / i + seed} for i in range(1, 6)]
+    curve = [{"iteration": i, "lr": 0.1 / i, "loss": 3.0 / i + seed + 0.1 * len(experiment)} for i in range(1, 6)]
     write_tsv(folder / "curve.tsv", curve, "curve")
-    made = {name: folder / name for name in ("model.safetensors", "config.yaml", "curve.tsv")}
-    record(root, base, folder, "train", parents, made, {"experiment": experiment, "seed": str(seed)})
+    made = {
+        name: folder / name for name in ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv")
+    }
+    told = {"experiment": experiment, "seed": str(seed), "recipe": recipe.digest}
+    rule = "distill" if spec.teacher else "train"
+    record(root, base, folder, rule, {"data": root / DATA, **parents}, made, told)
 
 
 def evaluate(root: Path, base: Path, suite: Suite, experiment: str, seed: int, dataset: str) -> None:
@@ -146,7 +157,7 @@ def evaluate(root: Path, base: Path, suite: Suite, experiment: str, seed: int, d
         "ckpt_sha256": sha256_file(model),
         "config_sha256": suite.recipe(experiment, seed).config_sha256,
         "dataset_sha256": dataset,
-        "code_sha256": CODE,
+        "code_sha256": code_digest(root, "evaluate"),
         "train_seed": seed,
     }
     found, rows = {}, []
@@ -161,13 +172,15 @@ def evaluate(root: Path, base: Path, suite: Suite, experiment: str, seed: int, d
     write_detections(folder / "detections.safetensors", found, names)
     write_tsv(folder / "results.tsv", rows, "results")
     made = {name: folder / name for name in ("results.tsv", "detections.safetensors")}
-    record(root, base, folder, "evaluate", {"model": model}, made, {"experiment": experiment, "seed": str(seed)})
+    told = {"experiment": experiment, "seed": str(seed), "digest": suite.eval_digest(experiment, seed)}
+    record(root, base, folder, "evaluate", {"data": root / DATA, "model": model}, made, told)
 
 
 def measure(root: Path, base: Path, suite: Suite) -> None:
-    timing = []
+    timing, timed, machine = [], {}, fingerprint()
     for row in suite.rows:
         model = base / "train" / row.experiment / "seed0" / "model.safetensors"
+        timed[row.experiment] = model
         seconds = 0.013 * row.sample_step
         timing.append(
             {
@@ -189,16 +202,19 @@ def measure(root: Path, base: Path, suite: Suite) -> None:
                 "dtype": "float32",
                 "device": "cpu",
                 "threads": 1,
-                "hardware_id": "0123456789ab",
-                "hardware": "Toy CPU",
+                "hardware_id": machine["id"],
+                "hardware": machine["cpu"],
             }
         )
     write_tsv(base / "timing" / "timing.tsv", timing, "timing")
-    record(root, base, base / "timing", "timing", {}, {"timing": base / "timing" / "timing.tsv"}, {})
+    made, told = {"timing": base / "timing" / "timing.tsv"}, {"digest": suite.timing_digest()}
+    record(root, base, base / "timing", "timing", {"data": root / DATA, **timed}, made, told)
     samples = {"int": 1, "float": 0.5, "str": "x"}
     kernel = {c.name: c.choices[0] if c.choices else samples[c.kind] for c in tsv_schema("attention").columns}
-    write_tsv(base / "attention" / "attention.tsv", [kernel], "attention")
-    record(root, base, base / "attention", "attention", {}, {"tsv": base / "attention" / "attention.tsv"}, {})
+    kernel |= {"nodes": 100, "heads": 4, "dim": 64, "repeats": 2, "status": "ok", "hardware_id": machine["id"]}
+    write_tsv(base / "attention" / "attention.tsv", [{**kernel, "impl": i} for i in ("mha", "torch")], "attention")
+    made, told = {"attention": base / "attention" / "attention.tsv"}, {"digest": suite.attention_digest()}
+    record(root, base, base / "attention", "attention", {}, made, told)
 
 
 def record(root: Path, base: Path, folder: Path, rule: str, inputs: dict, outputs: dict, parameters: dict) -> None:
@@ -207,9 +223,9 @@ def record(root: Path, base: Path, folder: Path, rule: str, inputs: dict, output
         rule=rule,
         inputs=inputs,
         outputs=outputs,
-        parameters=parameters,
+        parameters={"suite": base.name, **parameters},
         lock_sha256=sha256_file(root / "requirements" / "lock.txt"),
-        code_sha256=CODE,
+        code_sha256=code_digest(root, "train" if rule == "distill" else rule),
         started=STARTED,
         suite_dir=base,
         root=root,
@@ -221,12 +237,31 @@ def stage(root: Path) -> Path:
     suite = load_suite("toy", root)
     base = root / "results" / "toy"
     tables = write_tables(base, suite)
-    record(root, base, base / "tables", "tables", {}, {path.name: path for path in tables}, {})
+    results = {f"{name}{seed}": base / "eval" / name / f"seed{seed}" / "results.tsv" for name, seed in suite.eval_jobs}
+    read = {**results, "timing": base / "timing" / "timing.tsv"}
+    told = {"digest": suite.tables_digest()}
+    record(root, base, base / "tables", "tables", read, {path.name: path for path in tables}, told)
     write_figures(base, suite)
     write_manifest(base, suite)
     bundle = base / "bundle"
     stage_bundle(base, bundle, suite, data_dir=root / "data" / "toy", lock=root / "requirements" / "lock.txt")
     return bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """Figures follow from their rows alone, so those that are verified again and again are drawn once a session."""
+    draw, drawn = figures.build_figures, {}
+
+    def build_figures(suite: Suite, *rows: object) -> dict[str, bytes]:
+        key = hashlib.sha256(repr((suite.to_dict(), rows)).encode()).digest()
+        if key not in drawn:
+            drawn[key] = draw(suite, *rows)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "build_figures", build_figures)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -237,6 +272,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    for name in code_files(ROOT, "tables"):  # what draws and counts here: figures can be drawn again and compared
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
     dataset = write_data(root / "data" / "toy")
     suite, base = load_suite("toy", root), root / "results" / "toy"
     for experiment, seed in suite.train_jobs:

@@ -9,14 +9,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from c2o_evidence.bundle import stage_bundle, write_sha256sums
+from c2o_evidence.code import code_digest
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.figures import write_figures
 from c2o_evidence.records import write_record
-from c2o_evidence.suite import load_resolved_suite, load_suite
+from c2o_evidence.suite import load_suite
 from c2o_evidence.tables import write_manifest, write_tables
 from c2o_evidence.verify import verify
-from c2o_evidence.verify.checkpoints import check_checkpoints
 
 
 @pytest.fixture
@@ -28,11 +28,23 @@ def bench(root: Path) -> Path:
     measured = base / "attention/attention.tsv"
     measured.parent.mkdir(parents=True)
     shutil.copy(root / "results/toy/attention/attention.tsv", measured)
-    common = {"lock_sha256": sha256_file(lock), "code_sha256": "c" * 64, "started": "2024-01-31T12:00:00Z"}
-    common |= {"suite_dir": base, "root": root, "inputs": {}, "parameters": {}}
-    write_record(base / "attention/record.json", rule="attention", outputs={"attention": measured}, **common)
-    tables = {path.name: path for path in write_tables(base, suite)}
-    write_record(base / "tables/record.json", rule="tables", outputs=tables, **common)
+
+    def record(rule: str, outputs: dict[str, Path], digest: str) -> None:
+        write_record(
+            base / rule / "record.json",
+            rule=rule,
+            inputs={},
+            outputs=outputs,
+            parameters={"suite": "bench", "digest": digest},
+            lock_sha256=sha256_file(lock),
+            code_sha256=code_digest(root, rule),
+            started="2024-01-31T12:00:00Z",
+            suite_dir=base,
+            root=root,
+        )
+
+    record("attention", {"attention": measured}, suite.attention_digest())
+    record("tables", {path.name: path for path in write_tables(base, suite)}, suite.tables_digest())
     write_figures(base, suite)
     write_manifest(base, suite)
     stage_bundle(base, base / "bundle", suite, data_dir=None, lock=lock)
@@ -78,9 +90,9 @@ def test_a_checkpoint_of_another_recipe_is_found(bundle: Path) -> None:
         document = json.loads(record.read_text())
         document["parameters"]["recipe"] = "a" * 64
         record.write_text(json.dumps(document))
-        files = [path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()]
-        digests = {name: sha256_file(bundle / name) for name in files}
-        suite = load_resolved_suite(bundle / "suite.yaml")
-        about = [f for f in check_checkpoints(bundle, suite, digests) if f.column == "recipe_sha256"]
-        assert [finding.kind for finding in about] == kinds
-        assert all(finding.path == "train/student/seed1/model.safetensors" for finding in about)
+        write_sha256sums(bundle)
+        about = [f for f in verify(bundle, "tables", jobs=1).findings if f.column.startswith("recipe")]
+        assert [f.kind for f in about if f.path.endswith("model.safetensors")] == kinds
+        assert [(f.kind, f.path) for f in about if f.path.endswith(".json")] == [
+            ("stale", "train/student/seed1/record.json")  # it does not follow from suite and configurations
+        ]

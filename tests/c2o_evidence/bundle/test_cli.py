@@ -76,6 +76,9 @@ def test_verify_without_a_path_takes_every_frozen_one(frozen: Path, capsys: pyte
     [
         (["--root", "BUNDLE", "verify", "BUNDLE", "--level", "eval"], "runs the workflow of a checkout, and"),
         (["--root", "BUNDLE", "verify", "BUNDLE", "--level", "train"], "or name one: c2o --root DIR verify"),
+||||||| cd63580
+        (["verify", "BUNDLE", "--level", "eval"], "not built yet; it will evaluate the frozen checkpoints again"),
+        (["verify", "BUNDLE", "--level", "train"], "not built yet; it will train again"),
         (["verify", "nosuch"], "nosuch: is not a directory; give a bundle"),
         (["verify", "BUNDLE/tables"], "has no SHA256SUMS, so it is no bundle"),
         (["verify", "BUNDLE", "--ledger", "nosuch.tsv"], "nosuch.tsv: there is no such ledger"),
@@ -123,7 +126,7 @@ def test_show_says_what_there_is(root: Path, capsys: pytest.CaptureFixture[str],
     ("path", "text"),
     [
         ("tables/runs.tsv", "base_1"),
-        ("train/student/seed0/record.json", '"rule": "train"'),
+        ("train/student/seed0/record.json", '"rule": "distill"'),
         ("train/student/seed0/model.safetensors", "train_seed"),
     ],
 )

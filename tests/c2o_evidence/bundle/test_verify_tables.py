@@ -167,8 +167,9 @@ def test_checkpoints_swapped_with_everything_made_to_fit(bundle: Path, reseal: R
     write_sidecar(first)
     write_sidecar(second)
     findings = check(bundle, reseal)
-    model = next(f for f in findings if f.path == "train/baseline/seed0/model.safetensors")
-    assert (model.kind, model.column, model.expected, model.found) == ("swapped", "train_seed", "0", "1")
+    model = [f for f in findings if f.path == "train/baseline/seed0/model.safetensors"]
+    assert [(f.kind, f.column) for f in model] == [("swapped", "recipe_sha256"), ("swapped", "train_seed")]
+    assert (model[1].expected, model[1].found) == ("0", "1")
     cell = next(f for f in findings if f.path == RESULTS and f.column == "ckpt_sha256")
     assert cell.kind == "swapped"
     assert cell.message == "is the digest of train/baseline/seed1/model.safetensors"
@@ -198,7 +199,10 @@ def test_config_that_is_not_the_one_trained_with(bundle: Path, reseal: Reseal) -
     stale = only(findings, RESULTS)
     assert {(finding.kind, finding.column) for finding in stale} == {("stale", "config_sha256")}
     record = only(findings, "train/baseline/seed0/record.json")
-    assert "config.yaml is not what this job has written" in record[0].message
+    assert any("config.yaml is not what this job has written" in finding.message for finding in record)
+    (config,) = only(findings, "train/baseline/seed0/config.yaml")
+    assert (config.kind, config.column) == ("stale", "config_sha256")
+    assert config.message == "is not what train/baseline/seed0/model.safetensors was made of"
 
 
 def test_annotations_that_are_not_those_of_the_manifest(bundle: Path, reseal: Reseal) -> None:
@@ -277,8 +281,7 @@ def test_no_damage_stops_the_verifier(bundle: Path, reseal: Reseal, path: str) -
             write_sidecar(bundle / path)
         reseal(bundle)
         report = verify(bundle, "tables", jobs=1)
-        if bytes(data) != original and path.endswith(".tsv") and "curve" not in path and "timing" not in path:
-            assert not report.ok
+        assert bytes(data) == original or not report.ok
 
 
 @pytest.mark.parametrize("path", FUZZED)
@@ -286,5 +289,4 @@ def test_no_damage_stops_the_verifier(bundle: Path, reseal: Reseal, path: str) -
 def test_no_emptiness_stops_the_verifier(bundle: Path, reseal: Reseal, path: str, content: bytes) -> None:
     (bundle / path).write_bytes(content)
     reseal(bundle)
-    report = verify(bundle, "tables", jobs=1)
-    assert not report.ok or path.endswith(".svg")  # pictures are looked at for their digest alone
+    assert not verify(bundle, "tables", jobs=1).ok
