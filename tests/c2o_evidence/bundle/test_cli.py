@@ -76,9 +76,6 @@ def test_verify_without_a_path_takes_every_frozen_one(frozen: Path, capsys: pyte
     [
         (["--root", "BUNDLE", "verify", "BUNDLE", "--level", "eval"], "runs the workflow of a checkout, and"),
         (["--root", "BUNDLE", "verify", "BUNDLE", "--level", "train"], "or name one: c2o --root DIR verify"),
-||||||| cd63580
-        (["verify", "BUNDLE", "--level", "eval"], "not built yet; it will evaluate the frozen checkpoints again"),
-        (["verify", "BUNDLE", "--level", "train"], "not built yet; it will train again"),
         (["verify", "nosuch"], "nosuch: is not a directory; give a bundle"),
         (["verify", "BUNDLE/tables"], "has no SHA256SUMS, so it is no bundle"),
         (["verify", "BUNDLE", "--ledger", "nosuch.tsv"], "nosuch.tsv: there is no such ledger"),
