@@ -1,10 +1,12 @@
 """The real workflow from nothing to a frozen bundle: real data and training, tiny budget, 2 x 2 seeds."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
