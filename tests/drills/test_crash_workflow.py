@@ -161,7 +161,23 @@ class Killer:
             if process.returncode == 0:
                 return
             assert process.returncode == -signal.SIGKILL, f"seed {SEED}: {output}"
+            self._clear_up()
         raise AssertionError(f"seed {SEED}: 60 runs, and not done: {self.counts}")
+
+    def _clear_up(self) -> None:
+        """`c2o gc` after a crash takes nothing that a training resumes from."""
+        results, states = self.checkout.path / "results/drill/train", self.checkout.path / "results/.state/drill"
+        begun = {
+            path
+            for path in states.glob("*/*/state*.safetensors")
+            if not (results / path.parent.relative_to(states) / "record.json").exists()
+        }
+        command = [sys.executable, "-m", "c2o_evidence.cli", "gc"]
+        swept = subprocess.run(
+            command, cwd=self.checkout.path, env=self.checkout.environment, capture_output=True, text=True
+        )
+        assert swept.returncode == 0, f"seed {SEED}: {swept.stdout}{swept.stderr}"
+        assert [path for path in begun if not path.exists()] == [], f"seed {SEED}: {swept.stdout}"
 
     def _step(self, process: subprocess.Popen[bytes]) -> None:
         working = {}
