@@ -78,10 +78,19 @@ def put_in_order(workflow: Any, made: list[Any]) -> None:
     """
     known = set(made)
     for job in (job for level in workflow.dag.toposorted() for job in level if job in known):
-        newest = max((mtime(path) for path in job.input if os.path.lexists(path)), default=0.0)
+        newest = newest_input(workflow.dag, job)
         for path in job.output:
             if os.path.lexists(path) and mtime(path) < newest:
                 path.touch()
+
+
+def newest_input(dag: Any, job: Any) -> float:
+    """When the newest of what a job was made from was written; for a file that is not kept, what that was made from."""
+    times = [mtime(path) for path in job.input if os.path.lexists(path)]
+    for maker, files in dag.dependencies[job].items():
+        if not any(os.path.lexists(path) for path in files):
+            times.append(newest_input(dag, maker))
+    return max(times, default=0.0)
 
 
 def mtime(path: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import defaultdict
@@ -16,7 +15,10 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.garbage import places
 from c2o_evidence.garbage.needs import Needs
 from c2o_evidence.garbage.places import File, files_below, lies_in_place
+from c2o_evidence.json_file import parse_json
 from c2o_evidence.ledger import read_ledger
+from c2o_evidence.limits import MAX_STATE
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.progress import process_alive
 from c2o_evidence.records import read_record
 from c2o_evidence.sums import SUMS_NAME
@@ -160,8 +162,8 @@ def _states(root: Path, needs: Needs) -> Iterator[Item]:
 
 def _alive(progress: Path) -> bool:
     try:
-        pid = json.loads(progress.read_bytes()).get("pid", 0)
-    except (OSError, ValueError, AttributeError, RecursionError):
+        pid = parse_json(read_plain(progress, MAX_STATE)).get("pid", 0)
+    except (OSError, ValueError, AttributeError):
         return False
     return isinstance(pid, int) and 0 < pid < 1 << 31 and process_alive(pid)
 
@@ -193,9 +195,9 @@ def _entries(root: Path, needs: Needs) -> Iterator[Item]:
 def _entry_needed(folder: Path, needs: Needs) -> bool:
     """Whether a suite asks for the recipe, or a result that stays is this checkpoint. A damaged entry is never used."""
     try:
-        model = json.loads((folder / ENTRY).read_bytes())["files"][FILES[0]]
+        model = parse_json(read_plain(folder / ENTRY, MAX_STATE))["files"][FILES[0]]
         recipe = read_metadata(folder / FILES[0]).get("recipe_sha256")
-    except (EvidenceError, OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (EvidenceError, OSError, ValueError, KeyError, TypeError):
         return False
     return recipe is None or recipe in needs.recipes or model in needs.checkpoints
 

@@ -29,6 +29,7 @@ from c2o_evidence.verify.naming import MAX_EXTRA, said_sizes, with_renames, with
 
 BATCH_BYTES = 4 << 20  # what a thread takes at once: one file of that size or more, or several smaller ones
 BATCH_FILES = 256
+SMALL = 64 << 10  # bytes; opening such a file takes longer than hashing it, and threads only wait for one another
 SIDECAR = ".sha256"
 TIMESTAMP = ".snakemake_timestamp"  # Snakemake leaves this empty file in every directory that a rule made
 
@@ -191,8 +192,13 @@ def hash_files(
         if progress is not None and each is None:
             progress(sum(sizes[path] for path in batch))
 
+    large = {path: size for path, size in sizes.items() if size >= SMALL}
+    small = {path: size for path, size in sizes.items() if size < SMALL}
     with ThreadPoolExecutor(max_workers=jobs or min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(work, _batches(sizes)):
+        done = pool.map(work, _batches(large))
+        for batch in _batches(small):
+            work(batch)
+        for _ in done:
             pass
     return digests, errors
 

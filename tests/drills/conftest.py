@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills.sandbox import TALLY, Sandbox, copied
+from tests.drills.sandbox import LINES, TALLY, Sandbox, copied
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +28,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(TALLY.line())
     if TALLY.fuzzed:
         terminalreporter.write_line(TALLY.fuzz_line())
+    for line in LINES:
+        terminalreporter.write_line(line)

@@ -37,8 +37,12 @@ from c2o_evidence import (
 from c2o_evidence.adopt import data_set, frozen, reasons
 from c2o_evidence.annotations import load_ground_truth
 from c2o_evidence.detections import read_detections, read_detections_metadata
+from c2o_evidence.diff import sides
 from c2o_evidence.digest_cache import DigestCache, file_state
 from c2o_evidence.doctor.versions import locked_versions
+from c2o_evidence.foreign.reader import read_foreign
+from c2o_evidence.garbage import find
+from c2o_evidence.published.markers import read_lines
 from c2o_evidence.report import read_svg
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.sums import parse_sums
@@ -47,6 +51,7 @@ from c2o_evidence.verify.replay import room, source, workflow
 from tests.drills.sandbox import DETECTIONS, MODEL, RECORD, RESULTS, honest
 
 NO = "0" * 64
+FOREIGN = b"train_seed\texp_name\teval_seed\tAP\n0\ta\t0\t41.5\n0\ta\t1\t42.5\n1\ta\t0\t43.25\n"
 PROGRESS = {"iteration": 3, "total": 9, "loss": 1.5, "seconds_per_iteration": 0.1, "eta_s": 1.0, "pid": 1}
 LOG = """\
 Provided cores: 2
@@ -246,7 +251,7 @@ PARSERS = (
     Parser("detections", of(DETECTIONS), read_detections, ("detections.read_detections", "detections._open")),
     Parser("detections metadata", of(DETECTIONS), read_detections_metadata, ("detections._open",)),
     Parser("annotations", of("data/val.json"), _annotations, ("annotations.load_ground_truth",)),
-    Parser("data manifest", of("data/manifest.json"), lambda path: runs.data_digest(path.parents[1], {}),
+    Parser("data manifest", of("data/manifest.json"), lambda path: runs.data_digest(path.parents[1], _suite(), {}),
            ("verify.runs.read_json",), "data/manifest.json", raises=False),
     Parser("data manifest to adopt", of("data/manifest.json"), lambda path: data_set._manifest(_layout(path)),
            ("adopt.data_set._manifest",), "data/manifest.json", raises=False),
@@ -278,6 +283,17 @@ PARSERS = (
         ("verify.replay.workflow._timed",), raises=False),
     Parser("key of a room", lambda: b"{}\n", lambda path: room._is_of(path.parent, "{}\n"), ("verify.replay.room._is_of",),
            "room.json", raises=False),
+    Parser("foreign TSV", lambda: FOREIGN, lambda path: read_foreign([path]), ("foreign.reader._lines",)),
+    Parser("page with tables", lambda: b"# A\n\ntext\n", lambda path: read_lines(path, path.name),
+           ("published.markers.read_lines",)),
+    Parser("side of a comparison", of(RESULTS), lambda path: sides.load(str(path), path.parent), ("diff.sides.load",)),
+    Parser("bundle of a comparison", of("SHA256SUMS"), lambda path: sides.load(str(path.parent), path.parent),
+           ("diff.sides._load_bundle",), "SHA256SUMS"),
+    Parser("store entry to clear", lambda: b'{"files": {"model.safetensors": ""}}\n', lambda path: find._entry_needed(
+        path.parent, SimpleNamespace(recipes=set(), checkpoints=set())), ("garbage.find._entry_needed",), "entry.json",
+        raises=False),
+    Parser("progress to clear", lambda: json.dumps(PROGRESS).encode(), lambda path: find._alive(path),
+           ("garbage.find._alive",), "progress.json", raises=False),
     *(Parser(f"show {place.rpartition('.')[2]}", of(place), show._show_file, ("show._read",), place)
       for place in (RESULTS, RECORD, MODEL)),
 )  # fmt: skip
@@ -287,28 +303,40 @@ WRITES = "opens to write, or to flush, what we make ourselves"
 COPIES = "compares or copies bytes and takes no meaning from them"
 NOT_PARSERS = {
     "adopt.check._of_index": COPIES,
-    "atomic.atomic_path": WRITES,
+    "atomic._create": WRITES,
+    "atomic._sweep": WRITES,
     "atomic.sync": WRITES,
     "bundle.template": OURS,
     "cli.main": WRITES,
     "code.code_digest": OURS,
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,
+    "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
     "freeze._copy_synced": COPIES,
+    "garbage.find._staged": COPIES,
+    "garbage.remove._held": WRITES,
     "hardware._cpuinfo": "reads /proc",
     "hardware._physical_cores": "reads /sys",
     "lock.locked": WRITES,
+    "lock.wait_until_free": WRITES,
     "manifest.merge_results_manifest": COPIES,
     "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.load_ground_truth",
     "plain_file.open_plain": "is what the parsers open files with",
     "plain_file.open_looked_at": "is what the parsers open files with",
     "plain_file.read_plain": "is what the parsers read files with",
-    "report._render": OURS,
+    "report.render_template": OURS,
+    "published.check._bound": "reads with sums.parse_sums, which is fuzzed, a file of the checkout",
+    "published.check.check_reference": COPIES,
+    "published.sources._frozen": "reads with sums.parse_sums and tsv.read_tsv, which are fuzzed",
     "report.texts_digest": OURS,
     "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
     "run.print_result": "prints the summary that a build has just made here",
     "run_lock.take_run_lock": WRITES,
     "schemas.load_schema": OURS,
+    "signing.command._sign_openssf": WRITES,
+    "signing.command._sign_ssh": WRITES,
+    "signing.ssh.read_signature": "hands the bytes to ssh-keygen, in a process of its own",
+    "signing.statement.statement_of": "reads with yaml_file.load_yaml, which is fuzzed, and hashes the list",
     "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "tables.command.tables_command": COPIES,

@@ -52,6 +52,7 @@ class Tally:
 
 
 TALLY = Tally()
+LINES: list[str] = []  # what a drill has to say at the end of the run
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from tests.drills.mutation_cases import SEED, Case, all_cases
 from tests.drills.mutation_expected import RULES, alone_must_find, check_findings, matches, rule_of
 from tests.drills.mutation_files import KINDS
 from tests.drills.mutation_seals import facts, files_of, seal
+from tests.drills.sandbox import LINES
 
 CASES = all_cases()
 
@@ -65,17 +66,12 @@ class Drill:
 
 
 @pytest.fixture(scope="module")
-def drill(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, record_testsuite_property: object
-) -> Iterator[Drill]:
+def drill(tmp_path_factory: pytest.TempPathFactory, record_testsuite_property: object) -> Iterator[Drill]:
     with drawing_once():
         drill = Drill(tmp_path_factory.mktemp("drill"))
         yield drill
     record_testsuite_property("mutations", drill.summary())  # type: ignore[operator]
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line("")
-        reporter.write_line(drill.summary())
+    LINES.append(drill.summary())
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_the_deliverable_needs_no_further_flag(fresh) -> None:
     assert profile["rerun-triggers"] == ["params", "input"]
     output = fresh.build()
     assert "Using workflow specific profile profiles/default" in output and "23 of 23 steps" in output
-    assert (fresh.path / "deliverables/tiny/content").is_file()
+    assert (fresh.path / "deliverables/tiny/SHA256SUMS").is_file()
 
 
 def test_the_exclusive_jobs_run_alone_and_where_they_cost_least(stub_build) -> None:
