@@ -69,6 +69,9 @@ def test_verify_without_a_path_takes_every_frozen_one(frozen: Path, capsys: pyte
     (frozen / "README.md").chmod(0o644)
     (frozen / "README.md").write_text("x")
     assert c2o(capsys, "--root", root, "verify")[0] == 1
+    (root / "manifests" / "deliverables.tsv").unlink()
+    code, _, err = c2o(capsys, "--root", root, "verify")
+    assert code == 2 and "no ledger knows what lies in deliverables/; give the path of a bundle, e.g. " in err
 
 
 @pytest.mark.parametrize(
