@@ -31,16 +31,16 @@ def show(what: str, root: Path) -> int:
     path = Path(what)
     if path.is_file():
         return _show_file(path)
-    name, *rest = what.split(":")
-    base = path if (path / "tables").is_dir() else _results_of(name, root)
+    name, *rest = (what,) if (path / "tables").is_dir() else what.split(":")
+    base = Path(name) if name and (Path(name) / "tables").is_dir() else _results_of(name, root)
     if not rest:
-        return show_suite(base)
+        return show_suite(base, name)
     runs = [run for run in read_tsv(base / "tables" / "runs.tsv", "results") if run["exp_name"] == rest[0]]
     if not runs:
         known = [row["exp_id"] for row in read_tsv(base / "tables" / "summary.tsv", "summary")]
         raise EvidenceError(f"{what}: {rest[0]!r} is not a row of {name}; known: {', '.join(known)}")
     if len(rest) == 1:
-        return _show_row(base, rest[0], runs)
+        return _show_row(base, name, rest[0], runs)
     if len(rest) != 3 or not all(part.isascii() and part.isdigit() for part in rest[1:]):
         raise EvidenceError(f"{what}: is not SUITE, SUITE:EXP_ID or SUITE:EXP_ID:TRAIN_SEED:EVAL_SEED")
     seeds = int(rest[1]), int(rest[2])
@@ -73,8 +73,12 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: st
     Console(highlight=False, width=None if folded else WIDE).print(table)
 
 
-def show_suite(base: Path) -> int:
-    """Prints summary and comparisons of `results/SUITE` or of a bundle. Raises TableError if one is damaged."""
+def show_suite(base: Path, name: str = "") -> int:
+    """Prints summary and comparisons of `results/SUITE` or of a bundle. Raises TableError if one is damaged.
+
+    Args:
+        name: what was typed for it, so that the commands that are proposed find it too. Default: the suite's name.
+    """
     summary = read_tsv(base / "tables" / "summary.tsv", "summary")
     rows = [
         [
@@ -112,7 +116,7 @@ def show_suite(base: Path) -> int:
     shown = printable(str(place), len(str(place)))
     print(f"\n{shown}" + (f"\ncheck it: c2o verify {shown} --level tables" if frozen else " (not frozen)"))
     if summary:
-        print(f"one row:  c2o show {printable(base.name)}:{summary[0]['exp_id']}")
+        print(f"one row:  c2o show {printable(name or base.name)}:{summary[0]['exp_id']}")
     return 0
 
 
@@ -132,7 +136,7 @@ def _show_attention(rows: Sequence[Row]) -> None:
     _print_table(("kernel", "bias", "nodes", "ms a call", "peak MiB"), body, "attention", 2)
 
 
-def _show_row(base: Path, exp_id: str, runs: Sequence[Row]) -> int:
+def _show_row(base: Path, name: str, exp_id: str, runs: Sequence[Row]) -> int:
     rows = [
         [
             str(run["train_seed"]),
@@ -145,7 +149,7 @@ def _show_row(base: Path, exp_id: str, runs: Sequence[Row]) -> int:
     ]
     _print_table(("train seed", "eval seed", "AP", "checkpoint", "sha256"), rows, f"{base.name}: {exp_id}", 5)
     first = runs[0]
-    print(f"\none run: c2o show {printable(base.name)}:{exp_id}:{first['train_seed']}:{first['eval_seed']}")
+    print(f"\none run: c2o show {printable(name)}:{exp_id}:{first['train_seed']}:{first['eval_seed']}")
     return 0
 
 

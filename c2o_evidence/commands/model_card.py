@@ -11,8 +11,10 @@ Writes a model card: front matter with a model-index (every row with its runs an
 training data, limits, and the digest of every checkpoint.
 
 examples:
-  c2o model-card deliverables/step1_5seed > README.md
-  c2o model-card deliverables/step1_5seed --exp-id student_1 --out card.md"""
+  c2o model-card deliverables/step1_5seed > card.md
+  c2o model-card deliverables/step1_5seed --exp-id student_1 --out student.md
+
+The Hub reads it from the file README.md of the model's repository there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ examples:
   c2o run quick                                a first look, a few minutes
   c2o run step1_5seed -n                       only say what would be done
   c2o run step1_5seed --cores 8
-  c2o run step1_5seed --workflow-profile profiles/slurm"""
+  c2o run step1_5seed --workflow-profile my/profile       a profile of your own, e.g. for a cluster"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ What to show:
   SUITE                      its summary table, comparisons and speed
   SUITE:EXP_ID               one row: its runs, each with checkpoint digest, and where the record of it lies
   SUITE:EXP_ID:TRAIN:EVAL    one run: number -> results row -> checkpoint digest -> record
+  BUNDLE, BUNDLE:EXP_ID, …   the same of a bundle anywhere, by its directory
   FILE                       a TSV, a record (.json) or a checkpoint's digest, as a readable table
 
 examples:

@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
     from c2o_evidence.published.command import check_command, write_command
 
     if arguments.write:
+        if arguments.deep or arguments.json:
+            raise EvidenceError("--deep and --json go with --check; write first, then check")
         return write_command(arguments.files, root, choice=arguments.source)
     if not arguments.check:
         raise EvidenceError("say what to do: --check or --write for Markdown files, or --suite SUITE")

@@ -38,11 +38,19 @@ Exit code: 0 verified, 1 the evidence does not hold or a run could not be replay
 missing here."""
 
 
+def count(text: str) -> int:
+    """A number of jobs as it is typed; argparse names this function where the text is no number."""
+    jobs = int(text)
+    if jobs < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of jobs; give 1 or more")
+    return jobs
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="a bundle (default: all frozen ones)")
     parser.add_argument("--level", choices=("files", "tables", "eval", "train"), default="files")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--jobs", type=int, metavar="N", help="threads and processes to use (default: the cores)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="threads and processes to use (default: the cores)")
     parser.add_argument(
         "--cached", action="store_true", help="do not read files again that were verified and not touched since"
     )

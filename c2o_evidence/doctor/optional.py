@@ -63,7 +63,7 @@ def slurm_check() -> Check:
     missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
     plugin = installed_version("snakemake-executor-plugin-slurm")
     if missing:
-        advice = "only for `--workflow-profile profiles/slurm`: work on a submit host of the cluster"
+        advice = "only for a cluster (`c2o run SUITE --workflow-profile DIR`): work on a submit host of the cluster"
         return Check(SECTION, "SLURM", False, f"no {', '.join(missing)}", advice)
     if plugin is None:
         return Check(SECTION, "SLURM", False, "no snakemake-executor-plugin-slurm", SETUP)

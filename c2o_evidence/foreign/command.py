@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from c2o_evidence.errors import EvidenceError
@@ -38,6 +39,12 @@ def stats_command(request: Request) -> int:
     by_file = request.pair is not None and are_files(*request.pair)
     if by_file and request.pair is not None:
         files += [name for name in request.pair if name not in files]
+    if not files and request.pair is not None:
+        lacking = " and ".join(repr(name) for name in request.pair if not Path(name).is_file())
+        raise EvidenceError(
+            f"--compare: no file {lacking} here; give two files, or the results file that has both exp_names: "
+            "c2o stats results.tsv --compare A B"
+        )
     if not files:
         raise EvidenceError("no file is named; give results files with a column AP, e.g. c2o stats results.tsv")
     found = read_foreign(files, request.metrics)

@@ -19,6 +19,8 @@ def _put(text: str, bundle: Path, out: Path | None) -> int:
         return 0
     if out.resolve().is_relative_to(bundle.resolve()):
         raise EvidenceError(f"{out}: lies in the bundle, which is frozen; name a file elsewhere")
+    if out.is_dir():
+        raise EvidenceError(f"{out}: is a directory; name a file in it")
     atomic_write(out, text)
     print(f"written: {out}")
     return 0

@@ -1,6 +1,6 @@
 """Signatures over frozen bundles: who stands behind a root digest. See docs/signatures.md.
 
-The ledger lies in the same repository as the bundle, so who can change one can change both; a signature needs the key.
+The ledger lies in the same checkout as the bundle, so who can change one can change both; a signature needs the key.
 `statement` says what is signed, `store` where signatures lie, `ssh` and `openssf` are the two ways to make one.
 """
 

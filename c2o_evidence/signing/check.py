@@ -40,23 +40,36 @@ def note_of(bundle: Path) -> str:
     return f"{one} in {signatures_dir(bundle)}, not checked: name whom you trust with --signer or --public-key"
 
 
+def require_usable(trust: Trust) -> None:
+    """What is asked for can be looked up: said before a bundle is hashed or replayed for hours.
+
+    Raises:
+        EvidenceError: a file that it names is missing or of another kind, or no file says whose key the signer's is.
+    """
+    if trust.signer and trust.allowed_signers is None:
+        raise EvidenceError(
+            f"--signer {trust.signer}: say whose key that is with --allowed-signers FILE, with a line for each: "
+            "IDENTITY KEYTYPE KEY (ssh-keygen(1), ALLOWED SIGNERS)"
+        )
+    if trust.signer:
+        ssh.require_files(trust.allowed_signers, trust.revoked)
+    if trust.public_key is not None:
+        openssf.require_public_key(trust.public_key)
+
+
 def check_signatures(bundle: Path, trust: Trust) -> tuple[list[Finding], list[str]]:
     """Findings unless each signature asked for is there and holds; notes of those that do.
 
     Raises:
         EvidenceError: bad use (no allowed-signers file), or a program or key is missing.
     """
+    require_usable(trust)
     findings, notes = [], []
     try:
         statement = statement_of(bundle)
     except EvidenceError as error:
         return [Finding("unsigned", "suite.yaml", f"nothing can be signed without it: {error}")], []
     if trust.signer:
-        if trust.allowed_signers is None:
-            raise EvidenceError(
-                f"--signer {trust.signer}: say whose key that is with --allowed-signers FILE, with a line for each: "
-                "IDENTITY KEYTYPE KEY (ssh-keygen(1), ALLOWED SIGNERS)"
-            )
         said, faults = _ssh(bundle, statement, trust)
         notes += said
         findings += faults
@@ -110,4 +123,4 @@ def _finding(what: str, bundle: Path, faults: list[str], statement: Statement) -
     if not faults:
         return Finding("unsigned", "SHA256SUMS", f"there is no {what} in {signatures_dir(bundle)}")
     text = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-    return Finding("signature", "SHA256SUMS", f"no valid {what}: {text}", found=statement.root_sha256)
+    return Finding("signature", "SHA256SUMS", f"no valid {what} over the root digest {statement.root_sha256}: {text}")

@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.signing.program import run_program
 from c2o_evidence.verify.files import TIMESTAMP
 
 INSTALL = "`make attest` installs it into .venv/attest; elsewhere: pip install 'c2o[attest]'"
+MAX_KEY = 64 << 10  # bytes; an EC key has some hundred
 SECONDS = 3600.0  # it hashes the whole bundle
 
 
@@ -24,6 +26,20 @@ def program() -> str:
         if (folder / "model_signing").is_file():
             return str(folder / "model_signing")
     return shutil.which("model_signing") or "model_signing"
+
+
+def require_public_key(key: Path) -> None:
+    """A public key as PEM is there. Raises EvidenceError."""
+    if not key.is_file():
+        raise EvidenceError(f"{key}: there is no such key; ask the signer for the public key (PEM)")
+    try:
+        content = read_plain(key, MAX_KEY)
+    except OSError as error:
+        raise EvidenceError(f"{key}: cannot be read: {error.strerror}; name a public key (PEM)") from None
+    if b"-----BEGIN PUBLIC KEY-----" not in content:
+        raise EvidenceError(
+            f"{key}: is no public key in PEM (-----BEGIN PUBLIC KEY-----); SSH signatures are asked for with --signer"
+        )
 
 
 def _run(action: str, key_option: str, key: Path, bundle: Path, signature: Path) -> str:

@@ -32,6 +32,8 @@ def sign(statement: Statement, key: Path) -> bytes:
     Raises:
         EvidenceError: ssh-keygen is missing, or refuses; its words are in the message.
     """
+    if key.is_dir():
+        raise EvidenceError(f"{key}: is a directory; name the key's file in it")
     if not key.is_file():
         raise EvidenceError(f"{key}: there is no such key; make one: ssh-keygen -t ed25519 -f {key}")
     command = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key.absolute()), "-n", NAMESPACE]
@@ -49,6 +51,13 @@ def fingerprint(statement: Statement, signature: Path) -> str:
     return found[1] if done.code == 0 and found else ""
 
 
+def require_files(*paths: Path | None) -> None:
+    """Files of allowed signers or revoked keys are there. Raises EvidenceError."""
+    for path in paths:
+        if path is not None and not path.is_file():
+            raise EvidenceError(f"{path}: there is no such file; it says whose keys are trusted (ssh-keygen(1))")
+
+
 def verify(
     statement: Statement, signature: bytes, signer: str, allowed_signers: Path, revoked: Path | None = None
 ) -> str:
@@ -60,9 +69,7 @@ def verify(
     Raises:
         EvidenceError: ssh-keygen or the allowed-signers file is missing.
     """
-    for path in (allowed_signers, revoked):
-        if path is not None and not path.is_file():
-            raise EvidenceError(f"{path}: there is no such file; it says whose keys are trusted (ssh-keygen(1))")
+    require_files(allowed_signers, revoked)
     with tempfile.TemporaryDirectory(prefix="c2o-signature-") as folder:
         copy = Path(folder, "signature")
         copy.write_bytes(signature)

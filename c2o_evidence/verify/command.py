@@ -31,6 +31,11 @@ def _bundles(path: Path | None, root: Path) -> list[Path]:
         return [path]
     names = read_ledger(root / "manifests" / "deliverables.tsv")
     if not names:
+        if lying := sorted((root / "deliverables").glob("*/SHA256SUMS")):
+            raise EvidenceError(
+                "nothing is frozen here yet: no ledger knows what lies in deliverables/; give the path of a bundle, "
+                f"e.g. deliverables/{printable(lying[0].parent.name)}"
+            )
         raise EvidenceError("nothing is frozen here yet; give the path of a bundle, or build one: `c2o run SUITE`")
     found = [root / "deliverables" / name for name in names]
     # As a user would type them, where that works.
@@ -96,14 +101,17 @@ def describe(report: Report) -> str:
 def trust_of(arguments: argparse.Namespace) -> Trust | None:
     """Whose signature the user asks for, or None. Raises EvidenceError where only half of it is said."""
     from c2o_evidence.signing import Trust
+    from c2o_evidence.signing.check import require_usable
 
     if arguments.signer is None and arguments.public_key is None:
         if arguments.allowed_signers or arguments.revoked or arguments.signature:
             raise EvidenceError("say whose signature to ask for: --signer IDENTITY, or --public-key FILE")
         return None
-    return Trust(
+    trust = Trust(
         arguments.signer or "", arguments.allowed_signers, arguments.revoked, arguments.public_key, arguments.signature
     )
+    require_usable(trust)
+    return trust
 
 
 def add_signatures(report: Report, bundle: Path, trust: Trust | None) -> None:

@@ -69,6 +69,9 @@ def test_verify_without_a_path_takes_every_frozen_one(frozen: Path, capsys: pyte
     (frozen / "README.md").chmod(0o644)
     (frozen / "README.md").write_text("x")
     assert c2o(capsys, "--root", root, "verify")[0] == 1
+    (root / "manifests" / "deliverables.tsv").unlink()
+    code, _, err = c2o(capsys, "--root", root, "verify")
+    assert code == 2 and "no ledger knows what lies in deliverables/; give the path of a bundle, e.g. " in err
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,25 @@ def test_show_follows_a_number_to_its_checkpoint(root: Path, capsys: pytest.Capt
     (root / "results/toy/train/student/seed1/model.safetensors").write_bytes(b"x")
     code, out, _ = c2o(capsys, "--root", root, "show", "toy:student_1:1:0")
     assert code == 1 and "BUT THE FILE HAS" in out
+
+
+def test_no_jobs_is_bad_use(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        c2o(capsys, "verify", bundle, "--jobs", "0")
+    assert ended.value.code == 2
+    assert "argument --jobs: 0 is no number of jobs; give 1 or more" in capsys.readouterr().err
+
+
+def test_show_takes_a_bundle_anywhere_and_proposes_what_works(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has a bundle and no checkout walks the same way: each command that is proposed is typed as it stands."""
+    code, out, _ = c2o(capsys, "show", bundle)
+    proposed = out.strip().rsplit("\n", 1)[1].split("c2o show ")[1]
+    assert code == 0 and proposed == f"{bundle}:base_1"
+    code, out, _ = c2o(capsys, "show", proposed)
+    proposed = out.strip().rsplit("\n", 1)[1].split("c2o show ")[1]
+    assert code == 0 and proposed == f"{bundle}:base_1:0:0"
+    code, out, _ = c2o(capsys, "show", proposed)
+    assert code == 0 and "the file has it now" in out
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,8 @@ def test_the_checklist_as_json_and_in_a_file(bundle: Path, tmp_path: Path, capsy
     assert (tmp_path / "list.md").read_text() == checklist_markdown(read_source(bundle))
     assert main(["checklist", str(bundle), "--out", str(bundle / "list.md")]) == 2
     assert "lies in the bundle, which is frozen; name a file elsewhere" in capsys.readouterr().err
+    assert main(["checklist", str(bundle), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path}: is a directory; name a file in it" in capsys.readouterr().err
 
 
 def test_the_model_card(bundle: Path) -> None:

@@ -257,3 +257,5 @@ def test_on_a_terminal_foreign_text_is_no_markup(capsys):
 def test_no_file(capsys):
     status, _, err = run(capsys)
     assert status == 2 and "no file is named" in err
+    status, _, err = run(capsys, "--compare", "nosuch.tsv", "other.tsv")
+    assert status == 2 and "--compare: no file 'nosuch.tsv' and 'other.tsv' here; give two files" in err

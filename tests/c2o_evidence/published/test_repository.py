@@ -240,6 +240,7 @@ def test_every_kind_of_table_is_written_and_then_holds(copy: Path, capsys) -> No
 def test_bad_use(copy: Path, capsys) -> None:
     for arguments, message in (
         ([], "say what to do: --check or --write"),
+        (["--write", "--deep"], "--deep and --json go with --check; write first, then check"),
         (["--suite", "toy", "README.md"], "--suite goes with no file and no --write"),
         (["--check", "nothing.md"], "nothing.md: cannot be read: No such file"),
         (["--check", "--source", "deliverables"], "deliverables/step1_5seed is not here; build it"),

@@ -94,6 +94,8 @@ def test_sign_then_verify_here_and_by_hand(small: Path, keys: Path, capsys: pyte
     code, said, _ = c2o(capsys, "verify", small, "--signer", BOB, *options, "--json")
     (finding,) = json.loads(said)["findings"]
     assert code == 1 and finding["kind"] == "signature" and f"no valid signature of {BOB}" in finding["message"]
+    root = hashlib.sha256((small / "SHA256SUMS").read_bytes()).hexdigest()
+    assert f"over the root digest {root}: {signature.name}: " in finding["message"] and not finding["found"]
     code, said, _ = c2o(capsys, "verify", small)
     assert code == 0 and f"a signature lies in {folder}, not checked: name whom you trust with --signer" in said
 
@@ -220,6 +222,23 @@ def test_a_bundle_that_does_not_verify_is_not_signed(
     assert not signatures_dir(small).exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--signer", ALICE, "--allowed-signers", "nosuch"), "nosuch: there is no such file"),
+        (("--public-key", "nosuch"), "nosuch: there is no such key; ask the signer for the public key (PEM)"),
+        (("--public-key", "SSH"), "is no public key in PEM (-----BEGIN PUBLIC KEY-----); SSH signatures are asked for"),
+    ],
+)
+def test_bad_use_is_said_before_the_bundle_is_read(
+    keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    """A replay takes hours; who mistypes a file shall not learn of it afterwards. Here there is no bundle at all."""
+    chosen = [str(keys / "alice.pub") if text == "SSH" else text for text in options]
+    code, _, said = c2o(capsys, "verify", tmp_path / "no bundle", "--level", "tables", *chosen)
+    assert code == 2 and message in said and "no bundle" not in said
+
+
 def test_bad_use(small: Path, keys: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, said = c2o(capsys, "verify", small, "--signer", ALICE)
     assert code == 2 and "say whose key that is with --allowed-signers FILE" in said
@@ -228,6 +247,12 @@ def test_bad_use(small: Path, keys: Path, capsys: pytest.CaptureFixture[str], mo
     c2o(capsys, "sign", small, "--key", keys / "alice")
     code, _, said = c2o(capsys, "verify", small, "--signer", ALICE, "--allowed-signers", "nosuch")
     assert code == 2 and "nosuch: there is no such file; it says whose keys are trusted" in said
+    code, _, said = c2o(
+        capsys, "verify", small, "--signer", ALICE, "--allowed-signers", keys / "signers", "--revoked", "no"
+    )
+    assert code == 2 and "no: there is no such file; it says whose keys are trusted" in said
+    code, _, said = c2o(capsys, "sign", small, "--key", keys)
+    assert code == 2 and f"{keys}: is a directory; name the key's file in it" in said
     code, _, said = c2o(capsys, "sign", small, "--key", keys / "nosuch")
     assert code == 2 and "there is no such key; make one: ssh-keygen -t ed25519" in said
     monkeypatch.setenv("PATH", str(keys))
