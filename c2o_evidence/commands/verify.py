@@ -38,11 +38,19 @@ Exit code: 0 verified, 1 the evidence does not hold or a run could not be replay
 missing here."""
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, as argparse reads it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="a bundle (default: all frozen ones)")
     parser.add_argument("--level", choices=("files", "tables", "eval", "train"), default="files")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--jobs", type=int, metavar="N", help="threads and processes to use (default: the cores)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="threads and processes to use (default: the cores)")
     parser.add_argument(
         "--cached", action="store_true", help="do not read files again that were verified and not touched since"
     )
