@@ -71,7 +71,12 @@ def find_garbage(root: Path, needs: Needs) -> Found:
 def _known(name: str) -> bool:
     shapes = (places.RESULT, places.BUNDLE, places.STATE, places.ENTRY_FILE, places.ENTRY_LOCK, places.FEATURES)
     base = name.rpartition("/")[2]
-    ours = base == places.TIMESTAMP or places.TEMPORARY.fullmatch(base) or places.ROOM_LOCK.fullmatch(name)
+    ours = (
+        base == places.TIMESTAMP
+        or places.TEMPORARY.fullmatch(base)
+        or places.ROOM_LOCK.fullmatch(name)
+        or places.KEPT.fullmatch(name)
+    )
     return bool(ours) or name.startswith("results/.state/replay/") or any(shape.match(name) for shape in shapes)
 
 
