@@ -145,12 +145,19 @@ def read_record(path: Path | str) -> Record:
         RecordError: it cannot be read, is of an unknown schema version, or breaks the schema.
     """
     try:
-        document = parse_json(read_plain(path, MAX_RECORD))
+        data = read_plain(path, MAX_RECORD)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}; run the rule again") from error
+    return parse_record(data, str(path))
+
+
+def parse_record(data: bytes, name: str) -> Record:
+    """The record in a file's content; `name`: how messages call it. Raises RecordError as `read_record`."""
+    try:
+        document = parse_json(data)
     except ValueError as error:
-        raise RecordError(f"{path}: is not JSON: {error}; restore the file") from None
-    return _checked(document, str(path))
+        raise RecordError(f"{name}: is not JSON: {error}; restore the file") from None
+    return _checked(document, name)
 
 
 def _checked(document: Any, path: str) -> Record:
