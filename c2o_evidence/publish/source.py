@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import DigestError
+from c2o_evidence.limits import MAX_SUMS
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import Record, read_record
 from c2o_evidence.suite import Suite, load_resolved_suite
-from c2o_evidence.sums import SUMS_NAME
+from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.tsv import read_tsv
-from c2o_evidence.verify.files import check_files
 from c2o_evidence.verify.records import jobs_of
 
 Row = Mapping[str, Any]
@@ -119,5 +121,8 @@ def read_source(bundle: Path) -> Source:
     report = verify(bundle)
     if not report.ok:
         raise DigestError(f"{bundle}: does not verify, so nothing is written about it: {report.findings[0]}")
-    files = check_files(bundle)
-    return Source(bundle, load_resolved_suite(bundle / "suite.yaml"), files.found, files.root_digest)
+    sums = read_plain(bundle / SUMS_NAME, MAX_SUMS)
+    if sha256_bytes(sums) != report.root_digest:
+        raise DigestError(f"{bundle}: was exchanged while it was read, so nothing is written about it; type it again")
+    listed, _ = parse_sums(sums)  # what every file was just found to have
+    return Source(bundle, load_resolved_suite(bundle / "suite.yaml"), listed, report.root_digest)
