@@ -12,8 +12,8 @@ from pathlib import Path
 from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
 from c2o_evidence.digest_cache import NAME as DIGESTS
 from c2o_evidence.trained import ENTRY, FILES
+from c2o_evidence.verify.files import TIMESTAMP
 
-TIMESTAMP = ".snakemake_timestamp"
 NAME = r"[A-Za-z0-9_-]+"
 KEY = r"[0-9a-f]{64}"
 # `.NAME.RANDOM.tmp` of c2o_evidence.atomic and `.NAME.PID.tmp` of c2o_model.checkpoint; `progress.PID.tmp` of training.
