@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from c2o_evidence.errors import EvidenceError
+
 NAME = "digests.sqlite3"
 VERSION = 1
 LIMIT = 1_000_000  # entries, about 100 MB; the oldest go first
@@ -60,9 +62,18 @@ def _signed(number: int) -> int:
 
 
 def user_cache() -> Path:
-    """The cache of this user: `$XDG_CACHE_HOME/c2o`, else `~/.cache/c2o`."""
+    """The cache of this user: `$XDG_CACHE_HOME/c2o`, else `~/.cache/c2o`.
+
+    Raises:
+        EvidenceError: the user has no home directory, as in some containers.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "c2o" / NAME
+    if os.path.isabs(base):
+        return Path(base, "c2o", NAME)
+    try:
+        return Path.home() / ".cache" / "c2o" / NAME
+    except RuntimeError:
+        raise EvidenceError("no place for a digest cache: there is no home directory; set XDG_CACHE_HOME") from None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -93,7 +104,7 @@ class DigestCache:
 
     def _open(self) -> sqlite3.Connection | None:
         """The database, or None where there is none yet or none that can be read."""
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):  # False too where it may not be looked at
             return None
         database = None
         try:

@@ -16,8 +16,9 @@ from pathlib import Path
 from c2o_evidence.atomic import atomic_write, sync
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError, FrozenError
+from c2o_evidence.json_file import parse_json
 from c2o_evidence.ledger import Frozen, current, default_ledger, ledger_text, read_rows, with_freeze
-from c2o_evidence.limits import MAX_SUMS
+from c2o_evidence.limits import MAX_SUMS, MAX_TEXT
 from c2o_evidence.lock import locked
 from c2o_evidence.paths import resolve_inside
 from c2o_evidence.plain_file import open_plain, read_plain
@@ -42,6 +43,21 @@ def _sums(bundle: Path) -> tuple[dict[str, str], str]:
         what = problems[0].message if problems else "lists no file"
         raise EvidenceError(f"{path}: {what}; stage the bundle again")
     return listed, sha256_bytes(data)
+
+
+def verified_root(report: Path) -> str:
+    """The root digest of the bundle that a report of `c2o verify --level tables --json` is of.
+
+    Raises:
+        EvidenceError: the report cannot be read, is of another level, or says that the bundle does not hold.
+    """
+    try:
+        document = parse_json(read_plain(report, MAX_TEXT))
+        if document["verified"] is True and document["level"] == "tables":
+            return str(document["root_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise EvidenceError(f"{report}: does not say that the tables of a bundle were verified; verify it again")
 
 
 def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
@@ -113,8 +129,17 @@ def _copy_synced(source: Path, target: Path) -> None:
         os.fchmod(writer.fileno(), 0o444)
 
 
-def freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path | None = None, allow_refreeze: bool = False) -> Frozen:
+def freeze(
+    bundle_dir: Path,
+    deliverable_dir: Path,
+    ledger: Path | None = None,
+    allow_refreeze: bool = False,
+    *,
+    verified: str | None = None,
+) -> Frozen:
     """Freezes the bundle at `bundle_dir` as `deliverable_dir` and returns its entry in the ledger.
+
+    `verified`: the root digest that was verified (`verified_root`); any other content is refused.
 
     Files become read-only (0444); directories stay writable so that the deliverable can be moved. Freezing
     the same content again changes nothing in the ledger and repairs the directory.
@@ -129,7 +154,7 @@ def freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path | None = None, 
         with locked(ledger, LOCK_SECONDS):
             recover(deliverable_dir)
             try:
-                return _freeze(bundle_dir, deliverable_dir, ledger, allow_refreeze)
+                return _freeze(bundle_dir, deliverable_dir, ledger, allow_refreeze, verified)
             finally:
                 recover(deliverable_dir)
     except OSError as error:
@@ -137,11 +162,18 @@ def freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path | None = None, 
         raise EvidenceError(f"{deliverable_dir}: could not be frozen: {reason}; what was there is unchanged") from error
 
 
-def _freeze(bundle_dir: Path, deliverable_dir: Path, ledger: Path, allow_refreeze: bool) -> Frozen:
+def _freeze(
+    bundle_dir: Path, deliverable_dir: Path, ledger: Path, allow_refreeze: bool, verified: str | None
+) -> Frozen:
     name = deliverable_dir.name
     root_digest = check_refreeze(
         bundle_dir, name, ledger, deliverable_dir=deliverable_dir, allow_refreeze=allow_refreeze
     )
+    if verified is not None and verified != root_digest:
+        raise EvidenceError(
+            f"{bundle_dir}: is not the bundle that was verified: root digest expected {verified}, found {root_digest}; "
+            "verify it again"
+        )
     staged = staging(deliverable_dir, f"freeze-{secrets.token_hex(4)}")
     n_files, n_bytes = _copy_verified(bundle_dir, staged, root_digest)
     before = read_rows(ledger)

@@ -26,6 +26,7 @@ from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import key_text, schema_faults
 
 SCHEMA = "c2o-record/1"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 TOOLS = (
     *("detectron2", "matplotlib", "numpy", "pillow", "pycocotools", "safetensors", "snakemake"),
     *("torch", "torchvision"),
@@ -61,6 +62,11 @@ class Record:
     ended: str
     nondeterminism: tuple[str, ...]
 
+    @property
+    def seconds(self) -> float:
+        """Wall time of the job."""
+        return (datetime.strptime(self.ended, TIME) - datetime.strptime(self.started, TIME)).total_seconds()
+
     def product(self, name: str) -> RecordedFile:
         """The product of that name.
 
@@ -80,7 +86,7 @@ class Record:
 
 def utc_now() -> str:
     """The time as records hold it: UTC, whole seconds, `2024-01-31T12:00:00Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 def write_record(
@@ -145,12 +151,19 @@ def read_record(path: Path | str) -> Record:
         RecordError: it cannot be read, is of an unknown schema version, or breaks the schema.
     """
     try:
-        document = parse_json(read_plain(path, MAX_RECORD))
+        data = read_plain(path, MAX_RECORD)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}; run the rule again") from error
+    return parse_record(data, str(path))
+
+
+def parse_record(data: bytes, name: str) -> Record:
+    """The record in a file's content; `name`: how messages call it. Raises RecordError as `read_record`."""
+    try:
+        document = parse_json(data)
     except ValueError as error:
-        raise RecordError(f"{path}: is not JSON: {error}; restore the file") from None
-    return _checked(document, str(path))
+        raise RecordError(f"{name}: is not JSON: {error}; restore the file") from None
+    return _checked(document, name)
 
 
 def _checked(document: Any, path: str) -> Record:
@@ -161,6 +174,11 @@ def _checked(document: Any, path: str) -> Record:
         raise RecordError(f"{path}: schema: {version!r} is unknown to this release, which reads {SCHEMA!r}; update C2O")
     for fault in schema_faults(document, "record"):
         raise RecordError(f"{path}: {key_text(fault.where)}: {fault.what}")
+    for key in ("started", "ended"):
+        try:
+            datetime.strptime(document[key], TIME)
+        except ValueError:  # the schema knows the shape of a time, not the calendar
+            raise RecordError(f"{path}: {key}: {document[key]!r} is no time; restore the file") from None
     files = {kind: tuple(RecordedFile(**entry) for entry in document[kind]) for kind in ("materials", "products")}
     for kind, entries in files.items():
         names: set[str] = set()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from c2o_evidence.adopt.data_set import check_data, data_files_of
-from c2o_evidence.adopt.frozen import check_frozen, frozen_files
+from c2o_evidence.adopt.frozen import State, check_frozen, frozen_files
 from c2o_evidence.adopt.jobs import CHECKPOINT, SIDECAR, SuiteJob, suite_jobs
 from c2o_evidence.adopt.layout import Layout, Progress
 from c2o_evidence.adopt.reasons import what_differs
@@ -19,7 +18,6 @@ from c2o_evidence.tables import manifest_rows
 from c2o_evidence.tables.build import read_runs
 from c2o_evidence.tsv import format_tsv
 
-State = Literal["current", "missing", "stale", "unproven"]
 SOMETHING_ELSE = {
     "train": "configuration: a recipe that this one builds on differs",
     "eval": "configuration: test-time options of a row, or the recipe, differ",

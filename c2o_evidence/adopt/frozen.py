@@ -14,9 +14,9 @@ from c2o_evidence.adopt.layout import Layout
 from c2o_evidence.bundle import data_files, result_files
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.json_file import parse_json
+from c2o_evidence.freeze import verified_root
 from c2o_evidence.ledger import read_ledger
-from c2o_evidence.limits import MAX_SUMS, MAX_TEXT
+from c2o_evidence.limits import MAX_SUMS
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.verify.files import walk
@@ -135,8 +135,7 @@ def _verification(layout: Layout, staged: bool, delivered: bool) -> tuple[State,
         return ("current", []) if delivered and not staged else ("missing", [])
     expected = _sums(layout, bundles(layout)["bundle" if staged else "deliver"])[1]
     try:
-        report = parse_json(read_plain(layout.path(name), MAX_TEXT))
-        holds = report["verified"] is True and report["level"] == "tables" and report["root_digest"] == expected
-    except (OSError, ValueError, KeyError, TypeError):
+        holds = verified_root(layout.path(name)) == expected
+    except EvidenceError:
         holds = False
     return ("current", []) if holds else ("stale", [f"{name}: is not of the bundle that lies here"])

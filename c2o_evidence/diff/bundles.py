@@ -8,7 +8,8 @@ from typing import Any
 from c2o_evidence.diff.sides import Bundle
 from c2o_evidence.diff.tables import diff_tables
 from c2o_evidence.diff.verdicts import RowDiff, Section, Verdict, section
-from c2o_evidence.json_file import parse_json
+from c2o_evidence.errors import RecordError
+from c2o_evidence.records import Record, parse_record
 from c2o_evidence.tsv import parse_tsv
 from c2o_evidence.yaml_file import parse_yaml
 
@@ -176,49 +177,37 @@ def _reasons(a: Bundle, b: Bundle, path: str) -> Iterator[str]:
     if left is None or right is None:
         yield from [*reasons, f"{'A' if left is None else 'B'} has no record of the training that can be read"]
         return
-    for key, what in (("code_sha256", "code"), ("lock_sha256", "environment lock")):
-        if left.get(key) != right.get(key):
-            reasons.append(f"{what}: {_digits(left.get(key))} -> {_digits(right.get(key))}")
-    materials = [{item["name"]: item["sha256"] for item in _items(record)} for record in (left, right)]
+    for what, before, now in (
+        ("code", left.code_sha256, right.code_sha256),
+        ("environment lock", left.lock_sha256, right.lock_sha256),
+    ):
+        if before != now:
+            reasons.append(f"{what}: {_digits(before)} -> {_digits(now)}")
+    materials = [{file.name: file.sha256 for file in record.materials} for record in (left, right)]
     for name in sorted({*materials[0], *materials[1]}):
         if materials[0].get(name) != materials[1].get(name):
             what = "data" if name == "data" else f"started from another checkpoint ({name})"
             reasons.append(f"{what}: {_digits(materials[0].get(name))} -> {_digits(materials[1].get(name))}")
-    hardware = [_host(record) for record in (left, right)]
+    hardware = [str(record.host["hardware_id"]) for record in (left, right)]
     if hardware[0] != hardware[1]:
         reasons.append(f"hardware: {hardware[0]} -> {hardware[1]}")
-    tools = [record["tools"] if isinstance(record.get("tools"), Mapping) else {} for record in (left, right)]
+    tools = left.tools, right.tools
     versions = [f"{n} {tools[0].get(n)} -> {tools[1].get(n)}" for n in tools[0] if tools[0].get(n) != tools[1].get(n)]
     if versions:
         reasons.append(f"tools: {', '.join(versions)}")
     if not reasons:
-        unsteady = sorted({str(name) for record in (left, right) for name in record.get("nondeterminism") or ()})
+        unsteady = sorted({*left.nondeterminism, *right.nondeterminism})
         known = f"; not deterministic by their own word: {', '.join(unsteady)}" if unsteady else ""
         reasons.append(f"no reason in the records: same config, code, data, environment lock and hardware{known}")
     yield from reasons
 
 
-def _record(bundle: Bundle, path: str) -> Mapping[str, Any] | None:
+def _record(bundle: Bundle, path: str) -> Record | None:
     data = bundle.read(path)
     try:
-        document = None if data is None else parse_json(data)
-    except ValueError:
+        return None if data is None else parse_record(data, f"{bundle.name}/{path}")
+    except RecordError:
         return None
-    return document if isinstance(document, Mapping) else None
-
-
-def _items(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    items = record.get("materials")
-    return (
-        [i for i in items if isinstance(i, Mapping) and {"name", "sha256"} <= i.keys()]
-        if isinstance(items, list)
-        else []
-    )
-
-
-def _host(record: Mapping[str, Any]) -> str:
-    host = record.get("host")
-    return str(host.get("hardware_id")) if isinstance(host, Mapping) else "unknown"
 
 
 def _digits(value: Any) -> str:

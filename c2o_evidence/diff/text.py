@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from c2o_evidence.diff import Diff
 from c2o_evidence.diff.verdicts import VERDICTS, Move, RowDiff, Section, Test, Verdict
+from c2o_evidence.limits import MAX_MESSAGE
 from c2o_evidence.printable import printable
 from c2o_evidence.tables.text import p_value
 
@@ -65,7 +66,7 @@ def lines(found: Diff) -> Iterable[tuple[str, str]]:
     for item in found.sections:
         yield "", ""
         yield f"{item.title}: {item.verdict}" + (f" ({counted(item.counts)})" if item.counts else ""), "bold"
-        yield from ((f"  {fact}", "") for fact in item.facts)
+        yield from ((f"  {printable(fact, MAX_MESSAGE)}", "") for fact in item.facts)
         yield from _row_lines(item.settings, "settings")
         yield from _row_lines(item.rows, "rows")
     yield "", ""
@@ -74,7 +75,7 @@ def lines(found: Diff) -> Iterable[tuple[str, str]]:
 
 def _row_lines(rows: Sequence[RowDiff], what: str) -> Iterable[tuple[str, str]]:
     for row in rows[:SHOWN]:
-        text = _says(row)
+        text = printable(_says(row), MAX_MESSAGE)
         yield f"  {row.verdict}: {printable(row.row)}" + (f": {text}" if text else ""), STYLES.get(row.verdict, "")
     if len(rows) > SHOWN:
         yield f"  … and {len(rows) - SHOWN} more {what} (--json has all)", ""

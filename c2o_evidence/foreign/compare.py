@@ -14,7 +14,6 @@ from c2o_evidence.foreign.summary import by_train_seed, group_runs
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.tables import verdict
 
-TESTS = ("auto", "paired", "unpaired", "wilcoxon", "mann-whitney")
 Seeds = dict[int, list[float]]
 
 

@@ -24,7 +24,7 @@ from c2o_evidence.records import read_record
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.swap import ASIDE, LEFTOVER
 from c2o_evidence.trained import ENTRY, FILES
-from c2o_evidence.verify.files import check_files
+from c2o_evidence.verify.files import TIMESTAMP, check_files
 
 YOUNG_S = 600.0  # a temporary file that was written to since may have a writer that no lock tells of
 
@@ -71,7 +71,12 @@ def find_garbage(root: Path, needs: Needs) -> Found:
 def _known(name: str) -> bool:
     shapes = (places.RESULT, places.BUNDLE, places.STATE, places.ENTRY_FILE, places.ENTRY_LOCK, places.FEATURES)
     base = name.rpartition("/")[2]
-    ours = base == places.TIMESTAMP or places.TEMPORARY.fullmatch(base) or places.ROOM_LOCK.fullmatch(name)
+    ours = (
+        base == TIMESTAMP
+        or places.TEMPORARY.fullmatch(base)
+        or places.ROOM_LOCK.fullmatch(name)
+        or places.KEPT.fullmatch(name)
+    )
     return bool(ours) or name.startswith("results/.state/replay/") or any(shape.match(name) for shape in shapes)
 
 

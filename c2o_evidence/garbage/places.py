@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
+from c2o_evidence.digest_cache import NAME as DIGESTS
 from c2o_evidence.trained import ENTRY, FILES
+from c2o_evidence.verify.files import TIMESTAMP
 
-TIMESTAMP = ".snakemake_timestamp"
 NAME = r"[A-Za-z0-9_-]+"
 KEY = r"[0-9a-f]{64}"
 # `.NAME.RANDOM.tmp` of c2o_evidence.atomic and `.NAME.PID.tmp` of c2o_model.checkpoint; `progress.PID.tmp` of training.
@@ -40,6 +41,10 @@ ENTRY_FILE = re.compile(rf"results/\.state/trained/(?P<key>{KEY})/{_any_of((*FIL
 ENTRY_LOCK = re.compile(rf"results/\.state/trained/{KEY}\.lock")
 FEATURES = re.compile(rf"results/\.state/features/(?:{KEY}\.safetensors(?:\.sha256)?|lock)")
 ROOM_LOCK = re.compile(r"results/\.state/replay/\.[^/]+\.lock")
+# What stays beside results: locks, the digests of the results manifest, the note of a freeze.
+KEPT = re.compile(
+    rf"results/\.state/{re.escape(DIGESTS)}(?:-journal)?|results/(?:{NAME}/)?\.[^/]+\.lock|results/{NAME}/frozen"
+)
 JOB_LOG = re.compile(rf"logs/(?P<suite>{NAME})/(?P<kind>train|evaluate)/(?P<job>{NAME}/seed\d+)\.log")
 SUITE_LOG = re.compile(rf"logs/(?P<suite>{NAME})/(?:{NAME}\.log|snakemake-\d+-\d+-\d+\.log)")
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2o_evidence.garbage.find import Item
-from c2o_evidence.garbage.places import TIMESTAMP, lies_in_place
+from c2o_evidence.garbage.places import lies_in_place
 from c2o_evidence.swap import LEFTOVER
+from c2o_evidence.verify.files import TIMESTAMP
 
 WHOLE = ("results/.state/replay/",)  # directories that are ours with all that lies in them
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from c2o_evidence.publish.items import Item, Status, count
-from c2o_evidence.publish.source import Source, seconds_of
+from c2o_evidence.publish.source import Source
 
 REPRODUCIBILITY = "ML reproducibility checklist"
 TRAINING = ("train", "distill")
@@ -65,7 +65,7 @@ def _results(source: Source) -> Iterator[Item]:
     yield _item("Results 4. Central tendency and variation", "evidence", answer, source, *paths)
     # A checkpoint that was taken over has the time of the copy: it says nothing of training.
     own = {path: record for path, record in trained.items() if "taken_from" not in record.parameters}
-    total = sum(seconds_of(record) for record in own.values())
+    total = sum(record.seconds for record in own.values())
     answer = f"{total / len(own):.0f} s a training, over {len(own)}. " if own else ""
     answer += "Energy was not measured."
     yield _item("Results 5. Average run time or energy", "in part" if own else "authors", answer, source, *own)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.errors import DigestError
+from c2o_evidence.digests import sha256_bytes
+from c2o_evidence.errors import DigestError, EvidenceError
+from c2o_evidence.limits import MAX_SUMS
+from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import Record, read_record
 from c2o_evidence.suite import Suite, load_resolved_suite
-from c2o_evidence.sums import SUMS_NAME
+from c2o_evidence.sums import SUMS_NAME, parse_sums
 from c2o_evidence.tsv import read_tsv
-from c2o_evidence.verify.files import check_files
 from c2o_evidence.verify.records import jobs_of
 
 Row = Mapping[str, Any]
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Source:
     root_digest: str
 
     def link(self, path: str, where: str = "") -> Link:
-        """A link to a file that is in the bundle."""
+        """A link to a file that is in the bundle. Raises EvidenceError where it is not."""
+        if path != SUMS_NAME and path not in self.digests:
+            raise EvidenceError(f"{self.bundle}: has no {path}, which its suite asks for; take a whole copy of it")
         return Link(path, self.root_digest if path == SUMS_NAME else self.digests[path], where)
 
     def _table(self, path: str, schema: str) -> list[dict[str, Any]]:
@@ -81,7 +83,7 @@ class Source:
         """Wall time in seconds of all jobs by rule, from their records. A training that was taken over took none."""
         total: dict[str, float] = {}
         for record in self.records.values():
-            total[record.rule] = total.get(record.rule, 0.0) + seconds_of(record)
+            total[record.rule] = total.get(record.rule, 0.0) + record.seconds
         return dict(sorted(total.items()))
 
     def hosts(self) -> dict[str, int]:
@@ -91,11 +93,6 @@ class Source:
     def code(self, rule: str) -> set[str]:
         """Code digests that jobs of a rule ran with."""
         return {record.code_sha256 for record in self.records.values() if record.rule == rule}
-
-
-def seconds_of(record: Record) -> float:
-    """Wall time of one job in seconds."""
-    return (datetime.strptime(record.ended, TIME) - datetime.strptime(record.started, TIME)).total_seconds()
 
 
 def machine(record: Record) -> str:
@@ -119,5 +116,8 @@ def read_source(bundle: Path) -> Source:
     report = verify(bundle)
     if not report.ok:
         raise DigestError(f"{bundle}: does not verify, so nothing is written about it: {report.findings[0]}")
-    files = check_files(bundle)
-    return Source(bundle, load_resolved_suite(bundle / "suite.yaml"), files.found, files.root_digest)
+    sums = read_plain(bundle / SUMS_NAME, MAX_SUMS)
+    if sha256_bytes(sums) != report.root_digest:
+        raise DigestError(f"{bundle}: was exchanged while it was read, so nothing is written about it; type it again")
+    listed, _ = parse_sums(sums)  # what every file was just found to have
+    return Source(bundle, load_resolved_suite(bundle / "suite.yaml"), listed, report.root_digest)

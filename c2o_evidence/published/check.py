@@ -29,13 +29,16 @@ SCHEMAS = {"runs": "results", "summary": "summary", "main": "main", "comparisons
 
 @dataclass
 class Checked:
-    """One table or set of tables that was looked at: where, what, what its rows are, how many cells, what is wrong."""
+    """One table or set of tables that was looked at: where, what, what its rows are, how many cells, what is wrong, and
+    in `notes` what was not checked.
+    """
 
     path: str
     what: str
     source: str
     cells: int = 0
     findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -162,6 +165,8 @@ def _expected(source: Source) -> dict[str, str]:
 def _bound(source: Source, digests: Path, relative: str) -> Iterator[Finding]:
     """Whether the runs are those of the results files whose digests are published, and name those checkpoints."""
     if not digests.is_file():
+        message = "is not there, so nothing binds the published runs to results and checkpoints"
+        yield Finding("missing", f"{relative}/DIGESTS", message)
         return
     listed, problems = parse_sums(read_plain(digests, MAX_SUMS))
     for problem in problems:

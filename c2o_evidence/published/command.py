@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.limits import MAX_MESSAGE
+from c2o_evidence.printable import printable
 from c2o_evidence.published.check import Checked, Publisher, check_reference, default_files, reference_names
 from c2o_evidence.published.sources import NO_RUNS
 from c2o_evidence.verify import verify
@@ -56,7 +58,8 @@ def _deep(publisher: Publisher, root: Path, *, show: bool) -> list[Checked]:
         with progress_bars(root / source.base, "tables", show=show) as progress:
             report = verify(root / source.base, "tables", progress=progress)
         told = f"the detections in {source.base} and re-hashed checkpoints (root digest {report.root_digest})"
-        checked.append(Checked(source.base, "level tables", told, report.counts.get("cells", 0), report.findings))
+        cells = report.counts.get("cells", 0)
+        checked.append(Checked(source.base, "level tables", told, cells, report.findings, report.notes))
     return checked
 
 
@@ -81,6 +84,7 @@ def describe(checked: Sequence[Checked]) -> str:
         lines.append(f"verified: {len(checked)} tables, {cells} cells")
         if above := sum(NO_RUNS in item.source for item in checked):
             lines.append(f"note: {above} of them from published TSVs, whose runs are not published here")
+    lines += [f"note: {item.path}: {printable(note, MAX_MESSAGE)}" for item in checked for note in item.notes]
     return "\n".join(lines)
 
 

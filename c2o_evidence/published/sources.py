@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,15 +104,12 @@ def _frozen(name: str, base: Path, published: Path | None, root: Path) -> Source
     listed = parse_sums(read_plain(base / SUMS_NAME, MAX_SUMS))[0] if (base / SUMS_NAME).is_file() else {}
     runs_path = base / "tables" / "runs.tsv"
     runs, digest = read_tsv(runs_path, "results"), sha256_file(runs_path)
-    findings = []
-    if listed.get("tables/runs.tsv") != digest:
-        want = listed.get("tables/runs.tsv", "")
-        message = "is not the file that SHA256SUMS lists"
-        path = f"deliverables/{name}/tables/runs.tsv"
-        findings.append(Finding("changed", path, message, expected=want, found=digest))
+    findings = [*_not_listed(f"deliverables/{name}", base, listed, ["suite.yaml", "tables/runs.tsv"])]
     own = published / "timing.tsv" if published is not None else None
     timing_path = own if own is not None and own.is_file() else base / "timing" / "timing.tsv"
     timing = read_tsv(timing_path, "timing") if suite.timing is not None else []
+    if timing and timing_path.is_relative_to(base):
+        findings += _not_listed(f"deliverables/{name}", base, listed, ["timing/timing.tsv"])
     told = f"deliverables/{name}/tables/runs.tsv (sha256 {digest})"
     if timing:
         told += f", times from {timing_path.relative_to(root)} (sha256 {sha256_file(timing_path)})"
@@ -120,6 +117,15 @@ def _frozen(name: str, base: Path, published: Path | None, root: Path) -> Source
     if other is not None and other.is_file() and sha256_file(other) != digest:
         told += f"; NOT the runs that {other.relative_to(root)} publishes: --source reference compares with those"
     return Source(suite, f"deliverables/{name}", told, _rows(suite, runs, timing), runs, timing, findings)
+
+
+def _not_listed(shown: str, base: Path, listed: Mapping[str, str], paths: Sequence[str]) -> Iterator[Finding]:
+    """Findings for files of a deliverable that rows follow from, and that are not those of its list."""
+    for path in paths:
+        want, found = listed.get(path, ""), sha256_file(base / path)
+        if want != found:
+            message = "is not the file that SHA256SUMS lists"
+            yield Finding("changed", f"{shown}/{path}", message, expected=want, found=found)
 
 
 def _rows(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> dict[str, Sequence[Row]]:

@@ -10,6 +10,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.signing import openssf, ssh
 from c2o_evidence.signing.statement import Statement, statement_of
 from c2o_evidence.signing.store import OPENSSF_SUFFIX, SSH_SUFFIX, file_stem, list_signatures, signatures_dir
+from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.verify.findings import Finding
 
 
@@ -57,8 +58,11 @@ def require_usable(trust: Trust) -> None:
         openssf.require_public_key(trust.public_key)
 
 
-def check_signatures(bundle: Path, trust: Trust) -> tuple[list[Finding], list[str]]:
+def check_signatures(bundle: Path, trust: Trust, verified: str | None = None) -> tuple[list[Finding], list[str]]:
     """Findings unless each signature asked for is there and holds; notes of those that do.
+
+    Args:
+        verified: the root digest whose files were verified; a signature over another one says nothing of them.
 
     Raises:
         EvidenceError: bad use (no allowed-signers file), or a program or key is missing.
@@ -69,6 +73,9 @@ def check_signatures(bundle: Path, trust: Trust) -> tuple[list[Finding], list[st
         statement = statement_of(bundle)
     except EvidenceError as error:
         return [Finding("unsigned", "suite.yaml", f"nothing can be signed without it: {error}")], []
+    if verified is not None and statement.root_sha256 != verified:
+        message = "was exchanged after it was verified, so no signature was checked; verify again"
+        return [Finding("unsafe", SUMS_NAME, message, expected=verified, found=statement.root_sha256)], []
     if trust.signer:
         said, faults = _ssh(bundle, statement, trust)
         notes += said
@@ -121,6 +128,6 @@ def _openssf(
 
 def _finding(what: str, bundle: Path, faults: list[str], statement: Statement) -> Finding:
     if not faults:
-        return Finding("unsigned", "SHA256SUMS", f"there is no {what} in {signatures_dir(bundle)}")
+        return Finding("unsigned", SUMS_NAME, f"there is no {what} in {signatures_dir(bundle)}")
     text = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-    return Finding("signature", "SHA256SUMS", f"no valid {what} over the root digest {statement.root_sha256}: {text}")
+    return Finding("signature", SUMS_NAME, f"no valid {what} over the root digest {statement.root_sha256}: {text}")

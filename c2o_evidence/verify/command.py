@@ -99,14 +99,20 @@ def describe(report: Report) -> str:
 
 
 def trust_of(arguments: argparse.Namespace) -> Trust | None:
-    """Whose signature the user asks for, or None. Raises EvidenceError where only half of it is said."""
+    """Whose signature the user asks for, or None. Raises EvidenceError where only half of it is said: an option that
+    is not used, or an empty name (a variable of a script that is not set), must not pass for a check.
+    """
     from c2o_evidence.signing import Trust
     from c2o_evidence.signing.check import require_usable
 
+    if arguments.signer is not None and not arguments.signer.strip():
+        raise EvidenceError("--signer: is empty; name the identity whose signature is asked for")
     if arguments.signer is None and arguments.public_key is None:
         if arguments.allowed_signers or arguments.revoked or arguments.signature:
             raise EvidenceError("say whose signature to ask for: --signer IDENTITY, or --public-key FILE")
         return None
+    if arguments.signer is None and (arguments.allowed_signers or arguments.revoked):
+        raise EvidenceError("--allowed-signers and --revoked are for SSH signatures alone; add --signer IDENTITY")
     trust = Trust(
         arguments.signer or "", arguments.allowed_signers, arguments.revoked, arguments.public_key, arguments.signature
     )
@@ -121,7 +127,7 @@ def add_signatures(report: Report, bundle: Path, trust: Trust | None) -> None:
     if trust is None:
         report.notes += [note for note in [note_of(bundle)] if note]
         return
-    findings, notes = check_signatures(bundle, trust)
+    findings, notes = check_signatures(bundle, trust, report.root_digest or None)
     report.add(findings)
     report.notes += notes
 

@@ -200,3 +200,6 @@ def compare_text(path: str, expected: str, found: str) -> Iterator[Finding]:
         if a != b and shown < 5:
             shown += 1
             yield Finding("row-edited", path, "does not follow from the runs", f"line {number + 1}", "", a, b)
+    if not shown:  # the lines are the same ones, but for empty ones at the end
+        message = "ends with another number of line breaks than it should"
+        yield Finding("row-edited", path, message, "", "", str(len(want) - 1), str(len(have) - 1))

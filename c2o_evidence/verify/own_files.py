@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,12 @@ _GENERATOR = re.compile(r'<meta name="generator" content="(c2o_evidence [^"]*)">
 
 
 def check_own(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[list[Finding], list[str]]:
-    """Findings in the files of `OWN`, and a note where another version of C2O wrote them."""
-    texts, findings = {}, []
+    """Findings in the files of `OWN`, and notes on what was not compared: another version of C2O wrote it, or it cannot
+    be written again.
+    """
+    texts: dict[str, str] = {}
+    findings: list[Finding] = []
+    notes: list[str] = []
     for path in OWN:
         if path in digests:
             try:
@@ -54,12 +57,20 @@ def check_own(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[lis
     if texts.get("verify.py", template("verify.py")) != template("verify.py"):
         findings.append(Finding("changed", "verify.py", "is not the verifier that C2O writes: do not run it"))
     if PAGE in texts:
-        with suppress(EvidenceError, OSError):  # a table or figure is damaged: named already
+        try:
             findings += compare_text(PAGE, render_report(root, suite), texts[PAGE])
+        except (EvidenceError, OSError) as error:  # a table or figure is damaged, and most likely named already
+            notes.append(_not_compared(PAGE, root, error))
     if graph is not None:
-        with suppress(EvidenceError, OSError):
+        try:
             findings += _compare_crate(crate_document(root, suite), graph, texts[CRATE_NAME])
-    return findings, []
+        except (EvidenceError, OSError) as error:
+            notes.append(_not_compared(CRATE_NAME, root, error))
+    return findings, notes
+
+
+def _not_compared(path: str, root: Path, error: Exception) -> str:
+    return f"{path} was not compared: it cannot be written again: {str(error).replace(f'{root}/', '')}"
 
 
 def _entities(text: str | None) -> dict[str, dict[str, Any]] | None:

@@ -17,7 +17,6 @@ from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
 from c2o_evidence.verify.records import RECORD
 
-Jobs = tuple[tuple[str, int], ...]
 Configs = Mapping[tuple[str, int], Mapping[str, Any]]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from c2o_evidence import digest_cache
 from c2o_evidence.digest_cache import DigestCache, file_state, user_cache
+from c2o_evidence.errors import EvidenceError
 
 SHA = "0123456789abcdef" * 4
 
@@ -170,3 +171,21 @@ def test_digest_of_a_stream_over_chunk_boundaries(tmp_path):
         with open(tmp_path / "f", "rb") as stream:
             digest = sha256_stream(stream.fileno(), bytearray(7 + CHUNK // 2), seen.append)
         assert digest == hashlib.sha256(data).hexdigest() and sum(seen) == size
+
+
+def test_a_place_that_cannot_be_looked_at_is_an_empty_cache(tmp_path, rested):
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    place = tmp_path / ("n" * 300) / "digests.sqlite3"  # no file system has such a name
+    learn(place, file)
+    assert not knows(place, file)
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(digest_cache.Path, "home", no_home)
+    with pytest.raises(EvidenceError, match="there is no home directory; set XDG_CACHE_HOME"):
+        user_cache()

@@ -353,3 +353,12 @@ def test_a_file_that_became_a_link_since_it_was_found_is_left(make) -> None:
     place.symlink_to(tree.root.parent / "moved")
     remove(tree.root, found)
     assert (tree.root.parent / "moved/seed0/model.safetensors").is_file()
+
+
+def test_what_the_project_keeps_beside_results_is_not_unknown(make) -> None:
+    tree = make("unasked")
+    kept = ("results/.state/digests.sqlite3", "results/toy/.bundle.lock", "results/toy/frozen", "results/.toy.lock")
+    tree.stay(*kept, "results/toy/frozen.txt")
+    found = find_garbage(tree.root, read_needs(tree.root))
+    assert "results/toy/frozen.txt" in found.unknown and not set(kept) & set(found.unknown)
+    assert not set(kept) & {file.name for item in found.items for file in item.files}

@@ -258,7 +258,7 @@ PARSERS = (
     Parser("data manifest to replay", of("data/manifest.json"), lambda path: _source(path).data_files(),
            ("verify.replay.source.Source.read",), "data/manifest.json"),
     Parser("verdict to adopt", lambda: b'{"verified": true, "level": "tables", "root_digest": ""}',
-           lambda path: frozen._verification(_layout(path), True, True), ("adopt.frozen._verification",), raises=False),
+           lambda path: frozen._verification(_layout(path), True, True), ("freeze.verified_root",), raises=False),
     Parser("configuration to adopt", of(CONFIG), lambda path: list(reasons._changed_keys(
         reasons._flat(yaml_file.load_yaml(path, path.name)), {})), ("adopt.reasons._training",)),
     Parser("crate sizes", of("ro-crate-metadata.json"), lambda path: naming.said_sizes(
@@ -328,6 +328,7 @@ NOT_PARSERS = {
     "published.check._bound": "reads with sums.parse_sums, which is fuzzed, a file of the checkout",
     "published.check.check_reference": COPIES,
     "published.sources._frozen": "reads with sums.parse_sums and tsv.read_tsv, which are fuzzed",
+    "publish.source.read_source": "reads with sums.parse_sums, which is fuzzed, a list that was just verified",
     "report.texts_digest": OURS,
     "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
     "run.print_result": "prints the summary that a build has just made here",

@@ -178,3 +178,10 @@ def test_tables_check(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_root_is_found_from_below(root: Path) -> None:
     assert find_root(root / "configs" / "suites") == root
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_jobs_are_a_number_from_one_on(jobs: str, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(bundle), "--jobs", jobs])
+    assert ended.value.code == 2 and "argument --jobs: " in capsys.readouterr().err

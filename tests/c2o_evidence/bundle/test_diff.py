@@ -142,3 +142,26 @@ def test_suites_by_name_and_bad_use(frozen: Path, capsys: pytest.CaptureFixture[
     assert main(["--root", root, "diff", "toy", "nothing"]) == 2
     assert main(["--root", root, "diff", "toy", str(frozen / "tables/runs.tsv")]) == 2
     assert "give two of a kind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", [{"nondeterminism": 3}, {"materials": [{"name": ["a"], "sha256": 1}]}])
+def test_a_record_of_another_shape_is_named_and_breaks_nothing(
+    bundle: Path, other: Path, reseal: Callable[[Path], None], broken: dict
+) -> None:
+    (other / MODEL).write_bytes(b"another")
+    record = other / "train/student/seed1/record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | broken))
+    reseal(other)
+    (row,) = sections(diff(bundle, other))["checkpoints"].rows
+    assert row.says == ("B has no record of the training that can be read",)
+
+
+def test_what_a_record_says_moves_no_cursor(bundle: Path, other: Path, reseal: Callable[[Path], None]) -> None:
+    (other / MODEL).write_bytes(b"another")
+    record = other / "train/student/seed1/record.json"
+    document = json.loads(record.read_text())
+    document["tools"]["numpy"] = "1\x1b[2J"
+    record.write_text(json.dumps(document))
+    reseal(other)
+    text = "\n".join(line for line, _ in lines(diff(bundle, other)))
+    assert "-> 1\\u001b[2J" in text and "\x1b" not in text

@@ -1,6 +1,8 @@
 """Freezing: read-only, in the ledger, refused for another content. Crashes: tests/drills/test_crash_windows.py."""
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import stat
@@ -12,7 +14,7 @@ from c2o_evidence import freeze as freeze_module
 from c2o_evidence import swap
 from c2o_evidence.bundle import write_sha256sums
 from c2o_evidence.errors import EvidenceError, FrozenError
-from c2o_evidence.freeze import check_refreeze, freeze
+from c2o_evidence.freeze import check_refreeze, freeze, verified_root
 from c2o_evidence.ledger import read_ledger
 from c2o_evidence.verify import verify
 
@@ -183,3 +185,23 @@ def test_a_ledger_that_cannot_be_taken_back_is_said(root: Path, monkeypatch: pyt
     monkeypatch.undo()
     assert verify(target).kinds() == {"stale": 1}
     assert freeze(bundle, target).revision == 2 and verify(target).ok
+
+
+def test_only_what_was_verified_is_frozen(root: Path) -> None:
+    bundle, target, ledger = paths(root)
+    kept, report = root / "kept", root / "verify.json"
+    shutil.copytree(bundle, kept)
+    report.write_text(verify(bundle, "tables", jobs=1).to_json())
+    digest = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+    assert verified_root(report) == digest
+    change(bundle)
+    with pytest.raises(EvidenceError, match=f"is not the bundle that was verified: root digest expected {digest}, f"):
+        freeze(bundle, target, verified=verified_root(report))
+    assert not target.exists() and not ledger.exists()
+    assert freeze(kept, target, verified=verified_root(report)).root_sha256 == digest
+    for edit in ({"verified": False}, {"level": "files"}, {"verified": "yes"}):
+        report.write_text(json.dumps({"verified": True, "level": "tables", "root_digest": digest} | edit))
+        with pytest.raises(
+            EvidenceError, match=r"verify\.json: does not say that the tables of a bundle were verified"
+        ):
+            verified_root(report)

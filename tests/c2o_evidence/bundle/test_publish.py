@@ -180,3 +180,17 @@ def test_nothing_is_said_about_a_bundle_that_does_not_verify(bundle: Path, capsy
     for command in ("checklist", "model-card"):
         assert main([command, str(bundle)]) == 1
         assert "does not verify, so nothing is written about it: changed: tables/summary.tsv" in capsys.readouterr().err
+
+
+def test_a_bundle_that_lacks_a_file_or_has_no_times_is_an_error(bundle: Path, reseal, capsys) -> None:
+    path = bundle / "tables" / "record.json"
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"ended": "2024-13-32T12:00:00Z"}))
+    reseal(bundle)
+    assert main(["checklist", str(bundle)]) == 2
+    assert "record.json: ended: '2024-13-32T12:00:00Z' is no time" in capsys.readouterr().err
+    path.write_text(text)
+    (bundle / "README.md").unlink()
+    reseal(bundle)
+    assert main(["checklist", str(bundle)]) == 2
+    assert "has no README.md, which its suite asks for" in capsys.readouterr().err

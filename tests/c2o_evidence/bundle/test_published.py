@@ -34,6 +34,7 @@ def test_rows_of_the_deliverable_and_with_deep_from_the_detections(page: Path, c
     status, out, _ = check(page, capsys, "--deep")
     assert status == 0 and "deliverables/toy: level tables: ok, " in out
     assert "  from the detections in deliverables/toy and re-hashed checkpoints (root digest " in out
+    assert "note: deliverables/toy: measured, so bound by digests alone and not recomputable: timing/" in out
 
 
 def test_an_edited_row_of_the_deliverable_is_found(page: Path, frozen: Path, capsys, reseal) -> None:
@@ -69,3 +70,14 @@ def test_runs_other_than_the_published_ones_are_said(page: Path, frozen: Path, c
     assert "NOT the runs that manifests/reference/toy/tables/runs.tsv publishes: --source reference compares" in out
     status, out, _ = check(page, capsys, "--source", "reference")
     assert status == 1 and "row line 8 (Student | 1 step): column runs: " in out
+
+
+@pytest.mark.parametrize("name", ["suite.yaml", "timing/timing.tsv"])
+def test_suite_and_times_of_the_deliverable_are_those_of_its_list(page: Path, frozen: Path, name: str, capsys) -> None:
+    path = frozen / name
+    path.chmod(0o644)
+    old, new = ("Baseline, 1 step", "Baseline, 2 step") if name == "suite.yaml" else ("\tcpu\t1\t", "\tcpu\t2\t")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    status, out, _ = check(page, capsys)
+    assert status == 1 and f"changed: deliverables/toy/{name}: is not the file that SHA256SUMS lists" in out

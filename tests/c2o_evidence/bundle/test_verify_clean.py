@@ -7,7 +7,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from c2o_evidence.verify import verify
+import pytest
+
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.suite import load_resolved_suite
+from c2o_evidence.verify import own_files, verify
+from c2o_evidence.verify.files import check_files
 
 
 def test_clean_bundle_verifies(bundle: Path) -> None:
@@ -93,3 +98,17 @@ def test_bare_verifier_recomputes_means_and_binds_checkpoints(bundle: Path) -> N
         ("row-edited", "tables/runs.tsv", ""),  # no evaluation wrote this row
         ("row-missing", "tables/runs.tsv", ""),
     }
+
+
+def test_a_file_that_cannot_be_written_again_is_said_to_be_uncompared(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(root: Path, *_: object) -> str:
+        raise EvidenceError(f"{root}/tables/summary.tsv: no")
+
+    monkeypatch.setattr(own_files, "render_report", fail)
+    monkeypatch.setattr(own_files, "crate_document", fail)
+    suite, digests = load_resolved_suite(bundle / "suite.yaml"), check_files(bundle).found
+    findings, notes = own_files.check_own(bundle, suite, digests)
+    why = "was not compared: it cannot be written again: tables/summary.tsv: no"
+    assert (findings, notes) == ([], [f"report.html {why}", f"ro-crate-metadata.json {why}"])

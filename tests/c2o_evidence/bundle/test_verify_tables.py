@@ -8,6 +8,7 @@ import pytest
 
 from c2o_evidence.digests import write_sidecar
 from c2o_evidence.verify import Finding, verify
+from c2o_evidence.verify.compare import compare_text
 
 Reseal = Callable[[Path], None]
 RESULTS = "eval/baseline/seed0/results.tsv"
@@ -290,3 +291,10 @@ def test_no_emptiness_stops_the_verifier(bundle: Path, reseal: Reseal, path: str
     (bundle / path).write_bytes(content)
     reseal(bundle)
     assert not verify(bundle, "tables", jobs=1).ok
+
+
+@pytest.mark.parametrize(("found", "breaks"), [("a\n\nb", 2), ("a\n\nb\n\n", 4), ("a\n\nb\n\n\n", 5)])
+def test_line_breaks_at_the_end_count_too(found: str, breaks: int) -> None:
+    (finding,) = compare_text("README.md", "a\n\nb\n", found)
+    assert (finding.kind, finding.expected, finding.found) == ("row-edited", "3", str(breaks))
+    assert "ends with another number of line breaks" in finding.message

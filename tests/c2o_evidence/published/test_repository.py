@@ -162,6 +162,13 @@ def test_taking_the_runs_out_hides_nothing(copy: Path) -> None:
     assert {("row-edited", "summary.tsv"), ("row-edited", "comparisons.tsv"), ("stale", "runs.tsv")} <= wrong
 
 
+def test_runs_without_their_list_of_digests_are_bound_to_nothing(copy: Path) -> None:
+    (copy / "manifests/reference/step1_5seed/DIGESTS").unlink()
+    (finding,) = check_reference("step1_5seed", copy).findings
+    assert (finding.kind, finding.path) == ("missing", "manifests/reference/step1_5seed/DIGESTS")
+    assert "nothing binds the published runs to results and checkpoints" in finding.message
+
+
 @pytest.mark.parametrize(
     ("table", "column", "delta"),
     [

@@ -258,3 +258,27 @@ def test_bad_use(small: Path, keys: Path, capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setenv("PATH", str(keys))
     code, _, said = c2o(capsys, "sign", small, "--key", keys / "alice")
     assert code == 2 and "ssh-keygen: is not installed; install OpenSSH 8.2 or newer" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--signer", ""), "--signer: is empty; name the identity"),
+        (("--signer", " ", "--allowed-signers", "signers"), "--signer: is empty; name the identity"),
+        (("--public-key", "k.pub", "--revoked", "keys"), "--revoked are for SSH signatures alone; add --signer"),
+    ],
+)
+def test_an_option_that_would_check_nothing_is_refused(
+    small: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said, error = c2o(capsys, "verify", small, *options)
+    assert (code, said) == (2, "") and message in error
+
+
+def test_a_signature_says_nothing_of_another_root_than_the_one_that_was_verified(small: Path, keys: Path) -> None:
+    assert main(["sign", str(small), "--key", str(keys / "alice")]) == 0
+    root = hashlib.sha256((small / "SHA256SUMS").read_bytes()).hexdigest()
+    assert check_signatures(small, trust(keys, ALICE), root)[0] == []
+    (finding,), notes = check_signatures(small, trust(keys, ALICE), "0" * 64)
+    assert (finding.kind, finding.expected, finding.found, notes) == ("unsafe", "0" * 64, root, [])
+    assert "was exchanged after it was verified" in finding.message
