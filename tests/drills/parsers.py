@@ -336,6 +336,7 @@ NOT_PARSERS = {
     "schemas.load_schema": OURS,
     "signing.command._sign_openssf": WRITES,
     "signing.command._sign_ssh": WRITES,
+    "signing.openssf.require_public_key": "looks whether it is PEM; model_signing reads it, in a process of its own",
     "signing.ssh.read_signature": "hands the bytes to ssh-keygen, in a process of its own",
     "signing.statement.statement_of": "reads with yaml_file.load_yaml, which is fuzzed, and hashes the list",
     "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
