@@ -231,7 +231,7 @@ def _line_reader(source: object) -> Callable[[], Iterator[str]]:
 def run_suite(suite_name: str, extra: Sequence[str], root: Path, stream: TextIO | None = None) -> int:
     """Builds `deliverables/SUITE`.
 
-    Returns Snakemake's exit code (130 after an interrupt). Raises SuiteError.
+    Returns Snakemake's exit code (1 where it was killed, 130 after an interrupt). Raises SuiteError.
     """
     from c2o_evidence.suite import load_suite
     from c2o_evidence.workload import jobs_of
@@ -253,7 +253,7 @@ def run_suite(suite_name: str, extra: Sequence[str], root: Path, stream: TextIO 
         return 130
     if code != 0:
         print("\n".join(explain_failure(build.log, root, build.log_path, build.target)), file=out)
-        return code
+        return max(code, 1)  # negative where a signal has ended Snakemake
     print_result(root, suite.name, took, out)
     return 0
 

@@ -14,7 +14,7 @@ import pytest
 
 from c2o_evidence.errors import SuiteError
 from c2o_evidence.progress import Job, TrainingProgress, format_duration, read_progress, refined, seconds_left
-from c2o_evidence.run import only_tells, run_suite, snakemake_command
+from c2o_evidence.run import Build, only_tells, run_suite, snakemake_command
 from c2o_evidence.run_view import BuildState, PlainView
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.suite import load_suite
@@ -60,6 +60,13 @@ def test_failure_names_the_rule_and_the_end_of_its_log(root: Path) -> None:
     assert "the last lines of logs/first.log:\n    the reason" in text
     assert "look deeper:      less logs/first.log" in text
     assert "what is done is kept" in text
+
+
+def test_a_killed_snakemake_is_a_failure(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Build, "run", lambda *_: (-9, False))
+    out = io.StringIO()
+    assert run_suite("toy", [], root, out) == 1
+    assert "what is done is kept" in out.getvalue()
 
 
 def test_unknown_suite_is_told_before_anything_runs(root: Path) -> None:
