@@ -110,6 +110,10 @@ class Suite:
         """Train seeds of an experiment: `(0,)` for a shared one."""
         return (0,) if self.experiment(experiment).shared else self.train_seeds
 
+    def seed_of(self, experiment: str, seed: int) -> int:
+        """The train seed of an experiment's checkpoint that goes with train seed `seed`: 0 for a shared one."""
+        return 0 if self.experiment(experiment).shared else seed
+
     def rows_of(self, experiment: str) -> tuple[SuiteRow, ...]:
         """Rows evaluated on an experiment's checkpoints, in table order."""
         self.experiment(experiment)

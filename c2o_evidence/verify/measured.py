@@ -63,7 +63,7 @@ def check_timing(
         if row["exp_id"] in seen:
             findings.append(Finding("used-twice", TIMING, "this row is there more than once", row=place))
         seen.add(row["exp_id"])
-        seed = 0 if suite.experiment(wanted_row.experiment).shared else spec.train_seed
+        seed = suite.seed_of(wanted_row.experiment, spec.train_seed)
         checkpoint = checkpoint_path(wanted_row.experiment, seed)
         wanted: dict[str, Any] = {
             "ckpt_path": checkpoint,

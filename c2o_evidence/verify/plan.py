@@ -47,8 +47,7 @@ class Plan:
     def _with_seed(self, seed: int) -> Suite:
         """The suite with the configurations that one train seed was trained with."""
         if seed not in self._given:
-            own = {name: self._configs.get((name, 0 if self._suite.experiment(name).shared else seed))
-                   for name in self._suite.needed}  # fmt: skip
+            own = {name: self._configs.get((name, self._suite.seed_of(name, seed))) for name in self._suite.needed}
             configs = {name: config for name, config in own.items() if config is not None}
             self._given[seed] = self._suite.with_sources(configs, self.code)
         return self._given[seed]

@@ -41,7 +41,7 @@ def parents_of(suite: Suite, experiment: str, seed: int) -> dict[str, str]:
     """Checkpoints that a training starts or learns from, by role (`init`, `teacher`)."""
     spec = suite.experiment(experiment)
     roles = {role: name for role, name in (("init", spec.init), ("teacher", spec.teacher)) if name is not None}
-    return {role: checkpoint_path(name, 0 if suite.experiment(name).shared else seed) for role, name in roles.items()}
+    return {role: checkpoint_path(name, suite.seed_of(name, seed)) for role, name in roles.items()}
 
 
 def jobs_of(suite: Suite) -> dict[str, Job]:
@@ -58,7 +58,7 @@ def jobs_of(suite: Suite) -> dict[str, Job]:
         )
     if suite.timing is not None:
         seed = suite.timing.train_seed
-        timed = {checkpoint_path(n, 0 if suite.experiment(n).shared else seed): None for n in suite.evaluated}
+        timed = {checkpoint_path(n, suite.seed_of(n, seed)): None for n in suite.evaluated}
         jobs[f"timing/{RECORD}"] = _job(suite, "timing", "timing", (DATA, *timed), ("timing.tsv",))
     if suite.attention is not None:
         jobs[f"attention/{RECORD}"] = _job(suite, "attention", "attention", (), ("attention.tsv",))

@@ -20,6 +20,7 @@ from c2o_evidence.limits import MAX_CATEGORIES, MAX_DATA_MANIFEST, MAX_DETECTION
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
+from c2o_evidence.verify.records import DATA
 
 PARALLEL_FROM = 12  # runs; below, starting processes takes longer than the work
 RunKey = tuple[str, int]  # exp_id, eval seed
@@ -146,7 +147,7 @@ def data_digest(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[s
     """The data set's digest, from its manifest, and findings where manifest, annotations and suite do not fit
     together.
     """
-    path = "data/manifest.json"
+    path = DATA
     document = read_json(root / path, MAX_DATA_MANIFEST) or {}
     files = document.get("files")
     if not isinstance(files, dict) or not isinstance(document.get("sha256"), str):

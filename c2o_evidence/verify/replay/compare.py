@@ -59,12 +59,9 @@ class _Comparison:
         verdict, keys = compare_checkpoints(self.source.root / path, made)
         own = reasons(read_record((self.source.root / path).with_name("record.json")), read_record(record), "train")
         parents = [p for p in vars(self.suite.experiment(experiment)).items() if p[0] in ("init", "teacher") and p[1]]
-        above = [self._reasons.get((name, self._seed_of(name, seed)), ()) for _, name in parents]
+        above = [self._reasons.get((name, self.suite.seed_of(name, seed)), ()) for _, name in parents]
         self._reasons[experiment, seed] = united([*above, own])
         return CheckpointVerdict(path, verdict, keys, own)
-
-    def _seed_of(self, experiment: str, seed: int) -> int:
-        return 0 if self.suite.experiment(experiment).shared else seed
 
     def _runs(self, experiment: str, seed: int) -> list[RunVerdict]:
         keys = [(row.exp_id, s) for row in self.suite.rows_of(experiment) for s in self.suite.eval_seeds]

@@ -11,7 +11,8 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.files import hash_files
 from c2o_evidence.verify.findings import Finding
-from c2o_evidence.verify.replay.source import DATA_MANIFEST, Source
+from c2o_evidence.verify.records import DATA
+from c2o_evidence.verify.replay.source import Source
 
 MADE = ("digits",)  # kinds that need nothing but an installed package
 
@@ -40,13 +41,13 @@ def place_data(room: Path, checkout: Path, source: Source) -> None:
     if source.suite.data_config.get("kind") not in MADE:
         raise EvidenceError(
             f"{name}: {fault}; the replay needs the data set of the bundle, {len(source.data_files())} files as "
-            f"{source.root / DATA_MANIFEST} lists them: put it there (see docs/datasets.md) and type the command again"
+            f"{source.root / DATA} lists them: put it there (see docs/datasets.md) and type the command again"
         )
 
 
 def _take(target: Path, local: Path, source: Source) -> str | None:
     """What keeps the local data set from being used; None where it lies in the room now."""
-    wanted = source.digests[DATA_MANIFEST]
+    wanted = source.digests[DATA]
     if not (local / "manifest.json").is_file():
         return "is not in this checkout"
     if sha256_file(local / "manifest.json") != wanted:
@@ -60,7 +61,7 @@ def _take(target: Path, local: Path, source: Source) -> str | None:
     for path, (_, digest) in files.items():
         if path in errors or found[path] != digest:
             return f"{path} is not the file that the manifest lists"
-    source.copy(DATA_MANIFEST, target / "manifest.json")
+    source.copy(DATA, target / "manifest.json")
     return None
 
 
@@ -78,11 +79,11 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def made_data_finding(room: Path, source: Source) -> Finding | None:
     """A finding where the data set in the room is not the bundle's (or could not be made)."""
     made = room / data_dir(source.suite) / "manifest.json"
-    wanted = source.digests[DATA_MANIFEST]
+    wanted = source.digests[DATA]
     if not made.is_file():
-        return Finding("not-replayed", DATA_MANIFEST, "the data set could not be made again", expected=wanted)
+        return Finding("not-replayed", DATA, "the data set could not be made again", expected=wanted)
     found = sha256_file(made)
     if found != wanted:
         message = "the data set that is made here is another one"
-        return Finding("not-reproduced", DATA_MANIFEST, message, column="sha256", expected=wanted, found=found)
+        return Finding("not-reproduced", DATA, message, column="sha256", expected=wanted, found=found)
     return None

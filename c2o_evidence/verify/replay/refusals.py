@@ -12,7 +12,8 @@ from typing import Any
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.verify.findings import Finding
-from c2o_evidence.verify.replay.source import DATA_MANIFEST, Source, config_path
+from c2o_evidence.verify.records import DATA
+from c2o_evidence.verify.replay.source import Source, config_path
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # as the workflow's wildcards have them
 FILE_KEY = re.compile(r"(WEIGHTS|OUTPUT_DIR|PATH|ROOT|_FILES?|_FILES_\w+|_DIRS?)$", re.IGNORECASE)
@@ -38,7 +39,7 @@ def _data(source: Source) -> Iterator[Finding]:
     try:
         source.data_files()
     except EvidenceError as error:
-        yield Finding("unsafe", DATA_MANIFEST, str(error).removeprefix(f"{DATA_MANIFEST}: "))
+        yield Finding("unsafe", DATA, str(error).removeprefix(f"{DATA}: "))
 
 
 def _configs(source: Source) -> Iterator[Finding]:

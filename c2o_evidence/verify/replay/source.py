@@ -15,9 +15,8 @@ from c2o_evidence.json_file import parse_json
 from c2o_evidence.paths import path_fault
 from c2o_evidence.plain_file import open_plain
 from c2o_evidence.suite import Suite
+from c2o_evidence.verify.records import DATA
 from c2o_evidence.yaml_file import parse_yaml
-
-DATA_MANIFEST = "data/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class Source:
         """
         found = {}
         try:
-            for name, entry in parse_json(self.read(DATA_MANIFEST))["files"].items():
+            for name, entry in parse_json(self.read(DATA))["files"].items():
                 if fault := path_fault(name):
-                    raise EvidenceError(f"{DATA_MANIFEST}: {name!r}: {fault}; do not use this bundle")
+                    raise EvidenceError(f"{DATA}: {name!r}: {fault}; do not use this bundle")
                 found[name] = (int(entry["bytes"]), str(entry["sha256"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise EvidenceError(f"{DATA_MANIFEST}: is not a data manifest ({error!r})") from None
+            raise EvidenceError(f"{DATA}: is not a data manifest ({error!r})") from None
         return found
 
 

@@ -18,10 +18,10 @@ from c2o_evidence.suite import load_resolved_suite, load_suite
 from c2o_evidence.tsv import read_tsv
 from c2o_evidence.verify import verify
 from c2o_evidence.verify.files import check_files
+from c2o_evidence.verify.records import DATA
 from c2o_evidence.verify.replay import Source, replay
 from c2o_evidence.verify.replay.refusals import refusals
 from c2o_evidence.verify.replay.room import enter_room, room_path
-from c2o_evidence.verify.replay.source import DATA_MANIFEST
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -131,9 +131,9 @@ def test_names_that_are_no_plain_names_are_refused(bundle: Path) -> None:
 
 
 def test_a_data_path_that_leaves_the_set_is_refused(bundle: Path) -> None:
-    manifest = json.loads((bundle / DATA_MANIFEST).read_text())
+    manifest = json.loads((bundle / DATA).read_text())
     manifest["files"]["../../x.png"] = {"bytes": 1, "sha256": "0" * 64}
-    (bundle / DATA_MANIFEST).write_text(json.dumps(manifest))
+    (bundle / DATA).write_text(json.dumps(manifest))
     (finding,) = refusals(source_of(bundle))
     assert finding.kind == "unsafe" and "climbs out of its directory" in finding.message
 
