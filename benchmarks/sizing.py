@@ -24,7 +24,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_align
 
-import benchmarks.workbench  # noqa: I001  (pins the kernels)
+import benchmarks.workbench  # noqa: F401  (pins the kernels)
 from c2o_model.config import load_config
 from c2o_model.modeling.detector import DiffusionDet
 from c2o_model.training.precision import precision
@@ -33,8 +33,8 @@ GIB = 2**30
 DAY = 24 * 3600
 BYTES = 4 + 4 + 8  # of a trained parameter: weight, gradient, two moments of AdamW
 HEADER = (
-    "| configuration | parameters M | GFLOP an image: backbone | head | training step | GiB an image: float32 | bfloat16 "
-    "| fixed GiB | days on 1 GPU | 8 | 64 | images/s on 8 |"
+    "| configuration | parameters M | GFLOP an image: backbone | head | training step | GiB an image: float32 | bfloat16"
+    " | fixed GiB | days on 1 GPU | 8 | 64 | images/s on 8 |"
 )
 
 
