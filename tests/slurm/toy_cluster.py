@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ def missing(accounting: bool = False) -> str:
             f"SLURM is not installed ({', '.join(absent)} not found): "
             f"apt-get install --no-install-recommends {packages}"
         )
-    return "" if os.geteuid() == 0 else "the SLURM cluster for tests has to be started as root"
+    return ""
 
 
 class ToyCluster:
@@ -270,7 +269,7 @@ class ToyCluster:
         accounting.chmod(0o600)
         for node in self.nodes:
             for number in range(self.layout.gpus):
-                os.mknod(self.layout.gpu_file(node, number), 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # as /dev/null
+                self.layout.gpu_file(node, number).symlink_to("/dev/null")
         shim = self.root / "bin" / "srun"
         program = shutil.which("srun", path=SEARCHED)
         shim.write_text(f'#!/bin/sh\nSLURM_CONF={self.layout.conf} exec {program} "$@"\n')
