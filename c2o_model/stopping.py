@@ -7,11 +7,14 @@ and by the workflow's train and distill rules.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -57,14 +60,12 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        _give_back(self._old)
         self._old = {}
 
     def __call__(self) -> bool:
         if not self._old:
-            ignored = [number for number in FOR_THE_USER if signal.getsignal(number) == signal.SIG_IGN]
-            self._old = {n: signal.signal(n, self._catch) for n in SIGNALS if n not in ignored}
+            self._old = _catch(self._note)
             self._on_first()
         if not self.reason and self._time_is_over():
             self.reason = f"{max(0.0, self._end - time.time()):.0f} s before the SLURM job's time is over"
@@ -78,9 +79,7 @@ class StopRequest:
         allocation = Allocation.current()
         return allocation is not None and not self._by_user and allocation.requeue()
 
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        if self.reason and number == signal.SIGINT:
-            raise KeyboardInterrupt  # who types it twice does not want to wait
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._by_user |= number in FOR_THE_USER
         self.reason = self.reason or f"on {signal.Signals(number).name}"
 
@@ -97,6 +96,22 @@ class StopRequest:
         return now >= self._look_at
 
 
+@contextmanager
+def passed_on() -> Iterator[None]:
+    """Pass the signals on to the processes that multiprocessing has started here, which stop, and wait for them."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for process in multiprocessing.active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid or 0, number)
+
+    old = _catch(pass_on)
+    try:
+        yield
+    finally:
+        _give_back(old)
+
+
 def margin_seconds() -> float:
     """The margin that the environment asks for.
 
@@ -111,3 +126,14 @@ def margin_seconds() -> float:
     if not 0 <= margin < math.inf:
         raise ConfigError(f"{MARGIN}: {text!r} is no number of seconds; set it to one, e.g. 120, or unset it")
     return margin
+
+
+def _catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Handle the signals; those that were handled before, with how."""
+    ignored = [number for number in FOR_THE_USER if signal.getsignal(number) == signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in SIGNALS if number not in ignored}
+
+
+def _give_back(old: Mapping[int, Any]) -> None:
+    for number, handler in old.items():
+        signal.signal(number, handler)

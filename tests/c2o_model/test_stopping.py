@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,45 +19,16 @@ from c2o_model import stopping
 from c2o_model.allocation import Allocation
 from c2o_model.config import ConfigError
 from c2o_model.stopping import SIGNALS, StopRequest
-
-SQUEUE = '#!/bin/sh\necho "$@" "$SLURM_TIME_FORMAT" >> {asked}\ncat {answer}\n'
-SCONTROL = '#!/bin/sh\necho "$@" >> {told}\nexit $(cat {status})\n'
-
-
-class Slurm:
-    """Stand-ins for squeue and scontrol first on PATH, and the clock."""
-
-    def __init__(self, place: Path, patch: pytest.MonkeyPatch) -> None:
-        self.answer, self.status = place / "answer", place / "status"
-        self._asked, self._told = place / "asked", place / "told"
-        for name, text in (("squeue", SQUEUE), ("scontrol", SCONTROL)):
-            program = place / name
-            program.write_text(
-                text.format(answer=self.answer, status=self.status, asked=self._asked, told=self._told)
-            )
-            program.chmod(0o755)
-        self.says("RUNNING", 2000)
-        self.status.write_text("0")
-        self.now = 1000.0
-        patch.setenv("PATH", str(place), prepend=os.pathsep)
-        patch.setenv("SLURM_JOB_ID", "12")
-        patch.setattr(stopping.time, "time", lambda: self.now)
-
-    def says(self, state: str, end: object) -> None:
-        self.answer.write_text(f"{state} {end}\n")
-
-    @property
-    def asked(self) -> list[str]:
-        return self._asked.read_text().splitlines() if self._asked.exists() else []
-
-    @property
-    def told(self) -> list[str]:
-        return self._told.read_text().splitlines() if self._told.exists() else []
+from tests.c2o_model.slurm_stand_in import Slurm
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    return Slurm(tmp_path, monkeypatch)
+    """With a clock that stands still."""
+    found = Slurm(tmp_path, monkeypatch)
+    found.now = 1000.0
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(time=lambda: found.now))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +51,6 @@ def test_a_signal_is_a_reason_from_the_first_question_on(number: signal.Signals)
         assert stop() and stop() and stop.reason == f"on {number.name}"
         os.kill(os.getpid(), signal.SIGTERM)  # as SLURM does while the state is being saved
         assert stop.reason == f"on {number.name}"
-
-
-def test_a_second_interrupt_does_not_wait_for_the_state() -> None:
-    with StopRequest() as stop:
-        stop()
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_signal_of_the_terminal_that_is_ignored_stays_so() -> None:
@@ -199,3 +167,26 @@ def test_the_environment_sets_the_margin(slurm: Slurm, monkeypatch: pytest.Monke
         assert not stop()
         slurm.now = 1400
         assert stop()
+
+
+def wait_for_a_signal(ready: Any) -> None:
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: sys.exit(100 + number))
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_to_the_process_that_waits_for_others_reaches_them(number: signal.Signals) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    with stopping.passed_on():
+        others = [context.Process(target=wait_for_a_signal, args=(ready,)) for _ in range(2)]
+        for process in others:
+            process.start()
+            ready.wait()
+            ready.clear()
+        os.kill(os.getpid(), number)
+        for process in others:
+            process.join()
+    assert [process.exitcode for process in others] == [100 + number] * 2
