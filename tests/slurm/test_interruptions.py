@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.slurm.checkouts import ClusterCheckout
 from tests.slurm.toy_cluster import ToyCluster, wait_for
 from tests.workflow.conftest import Checkout
 
@@ -73,28 +73,24 @@ def model(experiment: str) -> str:
     return f"results/faults/train/{experiment}/seed0/model.safetensors"
 
 
-class Build:
-    """A checkout whose trainings run on the cluster."""
+class Build(ClusterCheckout):
+    """A checkout whose trainings run on a cluster."""
 
-    def __init__(self, checkout: Checkout, cluster: ToyCluster) -> None:
-        self.checkout = checkout
+    def start_on(self, cluster: ToyCluster, *targets: str) -> subprocess.Popen[bytes]:
+        self.on(cluster)
         self.cluster = cluster
-        kept = {k: v for k, v in cluster.environment().items() if not k.startswith(("PYTHONPATH", "SNAKEMAKE"))}
-        self.environment = {**kept, "XDG_CACHE_HOME": checkout.environment["XDG_CACHE_HOME"]}
-        self.output = checkout.path / "output.txt"
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        driver = Path(__file__).with_name("polling_driver.py")
-        command = [sys.executable, str(driver), *arguments, "--workflow-profile", "profiles/slurm"]
-        with open(self.output, "wb") as output:
+        with open(self.path / "output.txt", "wb") as output:
             return subprocess.Popen(
-                command,
-                cwd=self.checkout.path,
+                self.slurm_command(*targets),
+                cwd=self.path,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+
+    def output(self) -> str:
+        return (self.path / "output.txt").read_text()
 
     def job(self, experiment: str) -> str:
         """The number of the SLURM job that this experiment has now; empty where it has none."""
@@ -108,17 +104,17 @@ class Build:
 
     def state(self, experiment: str) -> int:
         """The iteration of the training's saved state; 0 where there is none."""
-        found = self.checkout.path.glob(f"results/.state/faults/{experiment}/seed0/state-*.safetensors")
+        found = self.path.glob(f"results/.state/faults/{experiment}/seed0/state-*.safetensors")
         return max((int(re.sub(r"\D", "", path.stem)) for path in found), default=0)
 
     def log(self, experiment: str) -> str:
         """What the experiment's SLURM jobs have said, one after the other."""
-        found = self.checkout.path.glob(f"logs/slurm/rule_train/faults_{experiment}_0/*.log")
+        found = self.path.glob(f"logs/slurm/rule_train/faults_{experiment}_0/*.log")
         return "\n".join(path.read_text() for path in sorted(found, key=lambda path: int(path.stem)))
 
     def ran(self, experiment: str) -> list[str]:
         """The numbers of the SLURM jobs in which the stand-in for this training ran."""
-        path = self.checkout.path / "ran"
+        path = self.path / "ran"
         lines = path.read_text().splitlines() if path.exists() else []
         return [line.split()[1] for line in lines if line.split()[0] == experiment]
 
@@ -133,8 +129,8 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture
-def build(calm: Checkout, cluster: ToyCluster, tmp_path: Path) -> Build:
-    checkout = calm.copy(tmp_path / "checkout", "results", "logs")
+def build(calm: Checkout, tmp_path: Path) -> Build:
+    checkout = Build(calm.copy(tmp_path / "checkout", "results", "logs").path)
     script = checkout.path / "workflow/scripts/train.py"
     script.rename(script.with_name("real.py"))
     script.write_text(SCRIPT)
@@ -142,26 +138,28 @@ def build(calm: Checkout, cluster: ToyCluster, tmp_path: Path) -> Build:
     # longer than its time every part of `sliced` stops after its first iteration.
     memory = "{'hungry': 450 * attempt, 'struck': 8000}.get(wildcards.experiment, 2000)"
     checkout.edit(
-        PROFILE, "mem_mb: 2000 * attempt\n    runtime: 120 * attempt", f'mem_mb: "{memory}"\n    runtime: 120'
+        PROFILE, "mem_mb: 2000 * threads * attempt\n    runtime: 120 * attempt", f'mem_mb: "{memory}"\n    runtime: 120'
     )
     checkout.edit(PROFILE, "stop_margin_s: 60", "stop_margin_s: 1000000 if wildcards.experiment == 'sliced' else 60")
-    return Build(checkout, cluster)
+    return checkout
 
 
-def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(build: Build, calm: Checkout) -> None:
+def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(
+    build: Build, calm: Checkout, cluster: ToyCluster
+) -> None:
     names = ("sliced", "struck", "failing", "hungry", "last")
-    running = build.start(*map(model, names))
+    running = build.start_on(cluster, *map(model, names))
     try:
         disturb(build)
         running.wait(PATIENCE_S)
     finally:
         running.kill()
-    output = build.output.read_text()
+    output = build.output()
     told = f"{output}\n{build.log('struck')}\n{build.log('sliced')}"
 
     # A walltime shorter than the training: one SLURM job in four parts, which took nothing from the retries.
     (number,) = build.numbers("sliced")
-    assert build.cluster.job(number)["Restarts"] == "3", told
+    assert cluster.job(number)["Restarts"] == "3", told
     parts = re.findall(r"train faults sliced 0: (.*?)(?: \(\d+ s\))?$", build.log("sliced"), re.MULTILINE)
     stopped = r"state saved \d+ s before the SLURM job's time is over; SLURM runs the job again"
     assert len(parts) == 4 and all(re.fullmatch(stopped, part) for part in parts[:3]), told
@@ -169,35 +167,35 @@ def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(build:
     # A signal, the end of the time limit and the death of a node, in the middle of one training.
     first, second = build.numbers("struck")
     assert "train faults struck 0: state saved on SIGTERM; SLURM runs the job again" in build.log("struck"), told
-    assert build.cluster.job(first)["JobState"] == "TIMEOUT" and f"SLURM-job '{first}' failed" in output
-    assert build.cluster.job(second)["Restarts"] == "1", told
+    assert cluster.job(first)["JobState"] == "TIMEOUT" and f"SLURM-job '{first}' failed" in output
+    assert cluster.job(second)["Restarts"] == "1", told
     for name in ("sliced", "struck"):
-        assert (build.checkout.path / model(name)).read_bytes() == (calm.path / model(name)).read_bytes(), told
+        assert (build.path / model(name)).read_bytes() == (calm.path / model(name)).read_bytes(), told
 
     # What was cancelled, or got too little memory, has run again; what fails always is told and holds up nothing else.
     assert len(build.ran("cancelled")) == len(build.ran("hungry")) == 2 and len(set(build.ran("failing"))) == 3, told
     assert f"SLURM-job '{build.ran('cancelled')[0]}' failed, SLURM status is: 'CANCELLED'" in output
     assert f"SLURM-job '{build.ran('hungry')[0]}' failed" in output
     assert running.returncode == 1 and "Error: failing: fails as asked" in output
-    missing = [name for name in (*names, "cancelled") if not (build.checkout.path / model(name)).exists()]
+    missing = [name for name in (*names, "cancelled") if not (build.path / model(name)).exists()]
     assert missing == ["failing"], told
-    assert not build.cluster.jobs()
+    assert not cluster.jobs()
 
 
 def disturb(build: Build) -> None:
     """Strike the running build. Every wait is for a sign that a job has come so far."""
-    cluster, told = build.cluster, build.output.read_text
+    cluster, told = build.cluster, build.output
 
     def frozen(iteration: int) -> tuple[str, int]:
         """Halt `struck` once it has saved its state after so many iterations: its SLURM job and its process."""
         wait_for(lambda: build.state("struck") >= iteration, PATIENCE_S, told)
-        process = int((build.checkout.path / "results/.state/faults/struck/seed0/lock").read_text())
+        process = int((build.path / "results/.state/faults/struck/seed0/lock").read_text())
         os.kill(process, signal.SIGSTOP)
         return build.job("struck"), process
 
     wait_for(lambda: bool(build.ran("cancelled")), PATIENCE_S, told)
     cluster.run("scancel", build.ran("cancelled")[0])
-    (build.checkout.path / "go").touch()
+    (build.path / "go").touch()
 
     number, process = frozen(20)
     cluster.run("scancel", "--signal=TERM", number)
