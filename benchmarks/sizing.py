@@ -33,8 +33,8 @@ GIB = 2**30
 DAY = 24 * 3600
 BYTES = 4 + 4 + 8  # of a trained parameter: weight, gradient, two moments of AdamW
 HEADER = (
-    "| configuration | parameters M | GFLOP an image: backbone | head | training step | GiB an image: float32 | bfloat16"
-    " | fixed GiB | days on 1 GPU | 8 | 64 | images/s on 8 |"
+    "| configuration | parameters M | GFLOP an image: backbone | head | training step | GiB an image: float32"
+    " | bfloat16 | fixed GiB | days on 1 GPU | 8 | 64 | images/s on 8 |"
 )
 
 

@@ -6,7 +6,8 @@
 
 Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (see c2o_model.data.registration); several training sets
 are trained on as one. SOLVER.IMS_PER_BATCH is the global batch however many processes share it. ``--resume`` is
-implied: a run in the same OUTPUT_DIR with the same configuration goes on where it was stopped.
+implied: a run in the same OUTPUT_DIR with the same configuration goes on where it was stopped. A signal (SIGTERM,
+SIGINT, SIGUSR1) or the end of a SLURM job's time stops it with its state saved; the SLURM job is queued again.
 """
 
 from __future__ import annotations
@@ -25,20 +26,28 @@ if TYPE_CHECKING:
     from c2o_model.data.coco import CocoSplit
 
 USER_ERROR = 2
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; returns 0, or 2 with a message on stderr when configuration, data or checkpoint cannot be used."""
+    """Run; returns 0, or with a message on stderr 2 when configuration, data or checkpoint cannot be used and 75 when
+    the training was asked to stop: its state is saved, and the same command goes on. A SLURM job is then run again.
+    """
     args = _parser().parse_args(argv)
     pin_environment()
     try:
         cfg = _configuration(args)
         if args.num_gpus * args.num_machines > 1:
+            from c2o_model.stopping import passed_on
             from c2o_model.training.launch import launch_processes
 
-            launch_processes(_work, args, cfg.MODEL.DEVICE)
+            with passed_on():
+                launch_processes(_work, args, cfg.MODEL.DEVICE)
         else:
             _work(args)
+    except _stopped() as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        return STOPPED
     except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
@@ -85,10 +94,17 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return ConfigError, CheckpointError, DataError, TrainingDiverged, ProcessError
 
 
+def _stopped() -> type[Exception]:
+    from c2o_model.training.run import TrainingStopped
+
+    return TrainingStopped
+
+
 def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
     from c2o_model.config import dump_resolved
+    from c2o_model.stopping import StopRequest
     from c2o_model.training import processes
-    from c2o_model.training.run import train
+    from c2o_model.training.run import TrainingStopped, train
 
     chief = processes.rank() == 0
     output = Path(cfg.OUTPUT_DIR)
@@ -100,21 +116,29 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
     text = dump_resolved(cfg) + (f"processes: {processes.world()}" if processes.world() > 1 else "")
     recipe = hashlib.sha256(text.encode()).hexdigest()
     teacher, teacher_cfg = _teacher(cfg)
-    curve = train(
-        cfg,
-        seed=seed,
-        split=split,
-        output=output / "model_final.safetensors",
-        state_dir=output / "state",
-        recipe=recipe,
-        metadata={"recipe": recipe, "train_seed": str(seed)},
-        init=Path(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None,
-        teacher=teacher,
-        teacher_cfg=teacher_cfg,
-        progress=lambda v: print(
-            f"iteration {v['iteration']}/{v['total']}  loss {v['loss']:.3f}  eta {v['eta_s']:.0f} s", flush=True
-        ),
-    )
+    stop = StopRequest(timed=chief)
+    try:
+        with stop:
+            curve = train(
+                cfg,
+                seed=seed,
+                split=split,
+                output=output / "model_final.safetensors",
+                state_dir=output / "state",
+                recipe=recipe,
+                metadata={"recipe": recipe, "train_seed": str(seed)},
+                init=Path(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None,
+                teacher=teacher,
+                teacher_cfg=teacher_cfg,
+                progress=lambda v: print(
+                    f"iteration {v['iteration']}/{v['total']}  loss {v['loss']:.3f}  eta {v['eta_s']:.0f} s", flush=True
+                ),
+                stop=stop,
+            )
+    except TrainingStopped:
+        if chief and stop.queue_again():
+            print(f"stopped {stop.reason}: SLURM runs this job again", flush=True)
+        raise
     if chief:
         (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
         print(f"wrote {output / 'model_final.safetensors'}")

@@ -15,6 +15,7 @@ import torch
 from c2o_model import train_net
 from c2o_model.checkpoint import read_checkpoint
 from c2o_model.config import dump_resolved
+from tests.c2o_model.slurm_stand_in import Slurm
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +74,27 @@ def test_the_same_command_gives_the_same_bytes(setup: list[str], tmp_path: Path)
     assert (tmp_path / "out" / "model_final.safetensors").read_bytes() == first
     assert train_net.main([*setup, "MODEL.WEIGHTS", ""]) == 0  # what a shell makes of KEY "": no weights, as before
     assert (tmp_path / "out" / "model_final.safetensors").read_bytes() == first
+
+
+def test_a_slurm_job_whose_time_is_over_is_run_again_and_goes_on(
+    setup: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_net.main(setup) == 0
+    setup[3] = str(tmp_path / "slices")
+    with monkeypatch.context() as patch:
+        slurm = Slurm(tmp_path, patch)
+        patch.setenv("SLURM_JOB_END_TIME", "2000")  # long ago
+        slurm.says("RUNNING", 2000)
+        assert train_net.main(setup) == train_net.STOPPED == 75
+        assert slurm.told == ["requeue 12"]
+    said = capsys.readouterr()
+    assert "stopped 0 s before the SLURM job's time is over: SLURM runs this job again" in said.out
+    assert (
+        f"stopped: {tmp_path / 'slices' / 'state'}: stopped as asked after iteration 1 of 2, the state is" in said.err
+    )
+    assert train_net.main(setup) == 0
+    slices, whole = (read_checkpoint(tmp_path / name / "model_final.safetensors")[0] for name in ("slices", "out"))
+    assert slices.keys() == whole.keys() and all(torch.equal(slices[name], whole[name]) for name in whole)
 
 
 def test_distillation_finds_its_teachers_configuration(setup: list[str], tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Layout:
             "SlurmUser": self.user,
             "SlurmdUser": self.user,
             "AuthType": "auth/munge",
-            "AuthInfo": f"socket={self.munge_socket}",
+            "AuthInfo": f"socket={self.munge_socket},cred_expire=5",  # s that a requeued job waits; 120 by default
             "CredType": "cred/munge",
             "StateSaveLocation": root / "state",
             "SlurmdSpoolDir": root / "spool" / "%n",

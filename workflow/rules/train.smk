@@ -5,6 +5,11 @@ sha256 sidecar, the resolved configuration, the loss curve, the record. What a k
 lies in results/.state, undeclared.
 """
 
+import signal
+
+# `sbatch --signal=USR1@120` warns all processes of a job. It is for the training; Snakemake would die of it.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 
 rule train:
     input:

@@ -30,6 +30,7 @@ class Job:
     def __init__(self, snakemake: Any, terminal: int) -> None:
         self.snakemake = snakemake
         self._terminal = terminal
+        self._parent = os.getppid()
         self._clock = time.monotonic()
         self.started = utc_now()
         self.root = Path(snakemake.scriptdir).resolve().parents[1]
@@ -54,6 +55,20 @@ class Job:
     def say(self, text: str) -> None:
         took = round(time.monotonic() - self._clock)
         os.write(self._terminal, f"  {self.title}: {text}{f' ({took} s)' if took else ''}\n".encode())
+
+    def end_with_parent(self, by: int = signal.SIGKILL) -> None:
+        """Have Linux send this process a signal when Snakemake dies: a re-run never meets the writers of a killed one.
+
+        Without SIGKILL it must see to that itself.
+        """
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
+        if self.is_orphan():
+            sys.exit(f"{self.title}: Snakemake, which has started this job, is gone")
+
+    def is_orphan(self) -> bool:
+        """Whether Snakemake, which has started this process, is gone."""
+        return os.getppid() != self._parent
 
     def as_planned(self, digest: str) -> None:
         """Refuse to work where a configuration or source file was edited after the run was planned.
@@ -124,8 +139,8 @@ def job(snakemake: Any) -> Iterator[Job]:
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
-    end_with_parent()
     running = Job(snakemake, terminal)
+    running.end_with_parent()
     try:
         for path in snakemake.input:
             if path.endswith("/model.safetensors"):
@@ -137,15 +152,6 @@ def job(snakemake: Any) -> Iterator[Job]:
         else:
             traceback.print_exc()
         sys.exit(1)
-
-
-def end_with_parent() -> None:
-    """Have Linux kill this process when Snakemake dies: a re-run never meets the writers of a killed one."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit("the workflow ended before this job began")
 
 
 def _tells_what_to_do(error: Exception) -> bool:

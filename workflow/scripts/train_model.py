@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +16,15 @@ from c2o_evidence.tsv import write_tsv
 from c2o_model.config import config_from_dict
 from c2o_model.data.coco import load_manifest_split
 from c2o_model.determinism import set_deterministic
-from c2o_model.training.run import train
+from c2o_model.stopping import StopRequest
+from c2o_model.training.run import TrainingStopped, train
 
 if TYPE_CHECKING:
     from job import Job
 
     from c2o_evidence.suite import Recipe
+
+TO_BE_ENDED_S = 120  # that SLURM may take to end a job that it runs again
 
 
 def train_model(
@@ -48,23 +54,46 @@ def train_model(
     def progress(now: Mapping[str, Any]) -> None:
         last.update(now)
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
+        if now["iteration"] == now["total"]:
+            running.end_with_parent()  # from here on outputs are written
 
-    curve = train(
-        config_from_dict(recipe.config),
-        seed=recipe.seed,
-        split=load_manifest_split(Path(snakemake.input.data).parent, "train"),
-        output=Path(out.model),
-        state_dir=state,
-        feature_dir=Path("results", ".state", "features"),
-        recipe=recipe.digest,
-        metadata=metadata,
-        teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
-        progress=progress,
-        **parents,
-    )
+    # In between it may outlive Snakemake until its state is saved.
+    margin = snakemake.resources.get("stop_margin_s")
+    stop = StopRequest(margin, on_first=lambda: running.end_with_parent(signal.SIGTERM))
+    with stopping(running, stop):
+        curve = train(
+            config_from_dict(recipe.config),
+            seed=recipe.seed,
+            split=load_manifest_split(Path(snakemake.input.data).parent, "train"),
+            output=Path(out.model),
+            state_dir=state,
+            feature_dir=Path("results", ".state", "features"),
+            recipe=recipe.digest,
+            metadata=metadata,
+            teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
+            progress=progress,
+            stop=stop,
+            **parents,
+        )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, curve, "curve")
     running.say(f"loss {curve[-1]['loss']:.3f}")
     kernels = tuple(last["attention"])
     print(f"attention: {', '.join(kernels) or 'none'}", flush=True)
     return unsteady, kernels
+
+
+@contextmanager
+def stopping(running: Job, stop: StopRequest) -> Iterator[None]:
+    """Around a training: where it was stopped, say so, and have SLURM run the job again."""
+    try:
+        with stop:
+            yield
+    except TrainingStopped:
+        if running.is_orphan():
+            raise  # nobody is left to tell, and what SLURM has started is over
+        again = stop.queue_again()
+        running.say(f"state saved {stop.reason}{'; SLURM runs the job again' if again else ''}")
+        if again:
+            time.sleep(TO_BE_ENDED_S)
+        raise

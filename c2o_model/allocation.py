@@ -1,0 +1,58 @@
+"""The SLURM job that this process runs in: when its time is over, and how to get it run again.
+
+Outside of SLURM there is none. Nothing here decides a result; called by ``stopping``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from dataclasses import dataclass
+
+ANSWER_S = 30.0  # that a controller may take
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A SLURM job by its number."""
+
+    job: str
+
+    @classmethod
+    def current(cls) -> Allocation | None:
+        """The job around this process, or None."""
+        job = os.environ.get("SLURM_JOB_ID", "")
+        return cls(job) if job.isascii() and job.isdigit() else None
+
+    def look(self) -> tuple[str, float] | None:
+        """State (RUNNING, COMPLETING, …) and end of the time limit (seconds since 1970; inf where there is no limit).
+
+        None where SLURM does not answer, or no longer knows the job.
+        """
+        answer = _ask("squeue", "--noheader", f"--jobs={self.job}", "--states=all", "--format=%T %e")
+        words = (answer or "").split()
+        if len(words) != 2:
+            return None
+        return words[0], float(words[1]) if words[1].isdigit() else math.inf
+
+    def requeue(self) -> bool:
+        """Have SLURM end this job and run it again under its number; whether it will.
+
+        It is left alone unless its state is RUNNING: otherwise SLURM is ending it already, because it was cancelled,
+        preempted or is over its time, and knows what becomes of it.
+        """
+        seen = self.look()
+        if seen is None or seen[0] != "RUNNING":
+            return False
+        return _ask("scontrol", "requeue", self.job) is not None
+
+
+def _ask(*command: str) -> str | None:
+    """What a command of SLURM prints, with times as seconds since 1970; None where it fails."""
+    environment = {**os.environ, "SLURM_TIME_FORMAT": "%s"}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
