@@ -58,8 +58,7 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
     """Work in a group that is started already, and end this process with the status of :func:`main`."""
     from detectron2.utils import comm
 
-    from c2o_model.rendezvous import join
-    from c2o_model.training.launch import _leave  # gloo's threads must not be taken apart here either
+    from c2o_model.rendezvous import join, leave
 
     status = 1
     try:
@@ -72,7 +71,7 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
         status = USER_ERROR
     except Exception:
         traceback.print_exc()
-    _leave(status)
+    leave(status)
 
 
 def _work(args: argparse.Namespace) -> None:

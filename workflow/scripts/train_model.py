@@ -10,10 +10,8 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.tsv import write_tsv
-from c2o_model.config import config_from_dict
-from c2o_model.data.coco import load_manifest_split
 from c2o_model.determinism import set_deterministic
-from c2o_model.training.run import train
+from c2o_model.training.shared import Outcome, Training, train_shared
 
 if TYPE_CHECKING:
     from job import Job
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
 
 def train_model(
     running: Job, recipe: Recipe, parents: Mapping[str, Path], came_from: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Train to the job's outputs; what of it need not give the same bits twice, and the attention kernels that ran.
+) -> tuple[tuple[str, ...], Outcome]:
+    """Train to the job's outputs; what of it need not give the same bits twice, and what came out.
 
     The checkpoint says what it is by digests alone, so that it is the same file in every suite that has this recipe.
     """
@@ -43,28 +41,28 @@ def train_model(
     # What a training had begun to write when it was killed; it bears the number of a process that is no more.
     for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
         left.unlink()
-    last: dict[str, Any] = {}
 
     def progress(now: Mapping[str, Any]) -> None:
-        last.update(now)
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
 
-    curve = train(
-        config_from_dict(recipe.config),
+    training = Training(
+        config=recipe.config,
         seed=recipe.seed,
-        split=load_manifest_split(Path(snakemake.input.data).parent, "train"),
+        data=Path(snakemake.input.data).parent,
         output=Path(out.model),
         state_dir=state,
         feature_dir=Path("results", ".state", "features"),
         recipe=recipe.digest,
         metadata=metadata,
-        teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
-        progress=progress,
+        teacher_config=suite.config_of(recipe.teacher.experiment) if recipe.teacher else None,
         **parents,
     )
+    machines = snakemake.resources.get("nodes", 1)
+    outcome = train_shared(
+        training, suite.experiment(w.experiment).processes, snakemake.threads, machines, progress=progress
+    )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
-    write_tsv(out.curve, curve, "curve")
-    running.say(f"loss {curve[-1]['loss']:.3f}")
-    kernels = tuple(last["attention"])
-    print(f"attention: {', '.join(kernels) or 'none'}", flush=True)
-    return unsteady, kernels
+    write_tsv(out.curve, outcome.curve, "curve")
+    running.say(f"loss {outcome.curve[-1]['loss']:.3f}")
+    print(f"attention: {', '.join(outcome.attention) or 'none'}", flush=True)
+    return unsteady, outcome
