@@ -26,6 +26,7 @@ from typing import Any
 from c2o_model.keys import ConfigError
 
 TASK, RESULT, NOTES = "task.json", "result.json", "note-*.json"
+STOPPED = "TrainingStopped"  # the kind of a group that has stopped as asked
 GRACE = 10.0  # seconds for the others to end by themselves after the first one has failed
 LOOK = 0.05  # seconds between two looks
 
@@ -71,7 +72,13 @@ class Given:
 
 
 def given(device: str, threads: int, machines: int = 1) -> Given:
-    """What a job with ``threads`` threads on each machine has: with a GPU device no more than the GPUs it sees."""
+    """What a job with ``threads`` threads on each machine has: with a GPU device no more than the GPUs it sees.
+
+    Raises:
+        ConfigError: several machines, but not in a SLURM job.
+    """
+    if machines > 1 and "SLURM_JOB_ID" not in os.environ:
+        raise ConfigError(f"nodes: {machines}, but this job is on one machine; several need SLURM (profiles/slurm)")
     if device != "cpu":
         import torch
 
@@ -127,8 +134,9 @@ def _commands(directory: Path, size: Given) -> list[list[str]]:
     if size.machines == 1:
         return [[*worker, str(rank), str(size.here)] for rank in range(size.here)]
     # A step of its own inside of the job's allocation, which the step that this process is in also keeps.
-    step = ["srun", "--overlap", f"--nodes={size.machines}", f"--ntasks={size.processes}"]
-    return [[*step, f"--ntasks-per-node={size.here}", "--kill-on-bad-exit=1", "--export=ALL", *worker]]
+    step = ["srun", "--overlap", "--mem=0", f"--nodes={size.machines}", f"--ntasks={size.processes}"]
+    each = [f"--ntasks-per-node={size.here}", "--cpus-per-task=1", "--kill-on-bad-exit=1", "--export=ALL"]
+    return [[*step, *each, *worker]]
 
 
 def _environment() -> dict[str, str]:
@@ -140,15 +148,15 @@ def _environment() -> dict[str, str]:
 def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool]) -> set[int]:
     """Wait for all. Returns the numbers of those that had to be killed since another one had failed."""
     told, deadline = False, float("inf")
-    while any(process.poll() is None for process in running):
+    while None in (codes := [process.poll() for process in running]):
         if not told and stop():
             told = True
             for process in running:
                 process.send_signal(signal.SIGTERM)
-        if any(process.returncode for process in running):
+        if any(codes):
             deadline = min(deadline, time.monotonic() + GRACE)
         if time.monotonic() > deadline:
-            left = {number for number, process in enumerate(running) if process.returncode is None}
+            left = {number for number, code in enumerate(codes) if code is None}
             for number in left:
                 running[number].kill()
                 running[number].wait()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from c2o_model.determinism import pin_environment, set_deterministic
-from c2o_model.group import RESULT, TASK, write_note
+from c2o_model.group import RESULT, STOPPED, TASK, write_note
 from c2o_model.lifeline import end_with_parent
 from c2o_model.rendezvous import Place, find, join, leave
 
@@ -28,7 +28,10 @@ def main(argv: Sequence[str]) -> None:
     end_with_parent("the job")
     pin_environment()
     asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: asked.append(number))
+    for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the process that watches decides
+        signal.signal(number, signal.SIG_IGN)
     directory = Path(argv[0])
     place = _place(directory, argv[1:])
     task = json.loads((directory / TASK).read_text(encoding="utf-8"))
@@ -39,11 +42,11 @@ def main(argv: Sequence[str]) -> None:
         if place.rank == 0:
             (directory / RESULT).write_text(json.dumps(result), encoding="utf-8")
         _together()
-    except KeyboardInterrupt:
-        leave(130)
     except Exception as error:
         to_mend = type(error).__module__.startswith("c2o_model.")  # such messages are written for the user
         write_note(directory, place.rank, error, str(error) if to_mend else traceback.format_exc(), to_mend)
+        if type(error).__name__ == STOPPED:  # which all have met, and none is to cut off another
+            _together()
         leave(MENDABLE if to_mend else FAILED)
     leave(0)
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from c2o_model.config import config_from_dict
 from c2o_model.data.coco import load_manifest_split
-from c2o_model.group import Given, given, run_group
-from c2o_model.training.run import train
+from c2o_model.group import STOPPED, Given, GroupError, given, run_group
+from c2o_model.training.run import TrainingStopped, train
 
 HISTORY = "processes.json"
 _PATHS = ("data", "output", "state_dir", "feature_dir", "init", "teacher")
@@ -87,6 +87,7 @@ class Training:
             teacher=self.teacher,
             teacher_cfg=None if self.teacher_config is None else config_from_dict(self.teacher_config),
             progress=watched,
+            stop=stop,
         )
         return Outcome(curve, tuple(last.get("attention", ())))
 
@@ -107,6 +108,7 @@ def train_shared(
         threads: CPU threads of the job on each machine; on a GPU device at most one process a visible GPU.
         machines: of the job.
         progress: see :func:`train`; called where one process does it all, the others print.
+        stop: see :func:`train`; where others do the work it is asked here, in the process that watches.
 
     Raises:
         ConfigError: the parts cannot be shared evenly by what the job has. GroupError: one of several processes
@@ -121,12 +123,14 @@ def train_shared(
     print(f"{size.processes} process(es) of {steps} micro-batch(es) share each batch", flush=True)
     if size.processes == 1:
         return replace(shared.run(progress, stop), ran=ran)
-    training.state_dir.mkdir(parents=True, exist_ok=True)
-    with run_group("train", shared.values(), cfg.MODEL.DEVICE, size, scratch=training.state_dir, stop=stop) as (
-        _,
-        said,
-    ):
-        return Outcome(said["curve"], tuple(said["attention"]), ran)
+    device, scratch = cfg.MODEL.DEVICE, training.state_dir
+    try:
+        with run_group("train", shared.values(), device, size, scratch=scratch, stop=stop) as (_, said):
+            return Outcome(said["curve"], tuple(said["attention"]), ran)
+    except GroupError as error:
+        if error.kind == STOPPED:
+            raise TrainingStopped(str(error)) from None
+        raise
 
 
 def _note_launch(state_dir: Path, size: Given, steps: int) -> tuple[str, ...]:
