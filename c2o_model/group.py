@@ -95,6 +95,7 @@ def run_group(
     *,
     scratch: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do ``work`` in a group of processes; inside the block lie the files that they have left, and the result.
 
@@ -103,6 +104,7 @@ def run_group(
         device: MODEL.DEVICE.
         scratch: directory that all machines share, where there are several.
         stop: asked all the time; once it says yes, every process gets SIGTERM.
+        look: called all the time, and once more when all have ended well.
 
     Raises:
         GroupError: a process failed; the message is the first reason.
@@ -112,7 +114,7 @@ def run_group(
         (directory / TASK).write_text(json.dumps({"work": work, "device": device, "values": values}), encoding="utf-8")
         running = [subprocess.Popen(c, env=_environment()) for c in _commands(directory, size)]
         try:
-            killed = _watch(running, stop)
+            killed = _watch(running, stop, look)
         finally:
             for process in running:
                 process.kill()
@@ -120,6 +122,7 @@ def run_group(
         codes = [process.returncode for process in running]
         if any(codes):
             raise _reason(directory, codes, killed)
+        look()
         yield directory, json.loads((directory / RESULT).read_text(encoding="utf-8"))
 
 
@@ -145,7 +148,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool]) -> set[int]:
+def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool], look: Callable[[], None]) -> set[int]:
     """Wait for all. Returns the numbers of those that had to be killed since another one had failed."""
     told, deadline = False, float("inf")
     while None in (codes := [process.poll() for process in running]):
@@ -161,6 +164,7 @@ def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool]) -> 
                 running[number].kill()
                 running[number].wait()
             return left
+        look()
         time.sleep(LOOK)
     return set()
 

@@ -1,4 +1,6 @@
-"""That no process outlives the one that started it: what is begun again never meets the writers of what was killed."""
+"""That no process of a group outlives the one that watches it: what is begun again never meets the writers of what was
+killed.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _together() -> None:
 def _train(values: Mapping[str, Any], directory: Path, chief: bool, stop: Callable[[], bool]) -> Mapping[str, Any]:
     from c2o_model.training.shared import Training
 
-    outcome = Training.of(values).run(_say, stop)
+    outcome = Training.of(values).run(lambda now: None, stop)  # progress.json tells who watches
     return {"curve": outcome.curve, "attention": list(outcome.attention)}
 
 
@@ -85,10 +85,6 @@ def _evaluate(values: Mapping[str, Any], directory: Path, chief: bool, stop: Cal
     for _ in runs:  # every process gathers
         pass
     return {}
-
-
-def _say(now: Mapping[str, Any]) -> None:
-    print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
 
 
 WORKS: dict[str, Callable[[Mapping[str, Any], Path, bool, Callable[[], bool]], Mapping[str, Any]]] = {

@@ -107,7 +107,7 @@ def train_shared(
         processes: of the experiment.
         threads: CPU threads of the job on each machine; on a GPU device at most one process a visible GPU.
         machines: of the job.
-        progress: see :func:`train`; called where one process does it all, the others print.
+        progress: see :func:`train`.
         stop: see :func:`train`; where others do the work it is asked here, in the process that watches.
 
     Raises:
@@ -123,14 +123,31 @@ def train_shared(
     print(f"{size.processes} process(es) of {steps} micro-batch(es) share each batch", flush=True)
     if size.processes == 1:
         return replace(shared.run(progress, stop), ran=ran)
-    device, scratch = cfg.MODEL.DEVICE, training.state_dir
+    device, place = cfg.MODEL.DEVICE, training.state_dir
+    look = _Onlooker(place / "progress.json", progress)
     try:
-        with run_group("train", shared.values(), device, size, scratch=scratch, stop=stop) as (_, said):
+        with run_group("train", shared.values(), device, size, scratch=place, stop=stop, look=look) as (_, said):
             return Outcome(said["curve"], tuple(said["attention"]), ran)
     except GroupError as error:
         if error.kind == STOPPED:
             raise TrainingStopped(str(error)) from None
         raise
+
+
+class _Onlooker:
+    """Passes on what the first process writes to its progress file from now on."""
+
+    def __init__(self, path: Path, progress: Callable[[Mapping[str, Any]], None]) -> None:
+        self.path, self.progress = path, progress
+        self.seen = self._written()
+
+    def __call__(self) -> None:
+        if (written := self._written()) != self.seen:
+            self.seen = written
+            self.progress(json.loads(self.path.read_text(encoding="utf-8")))
+
+    def _written(self) -> int:
+        return self.path.stat().st_mtime_ns if self.path.exists() else 0
 
 
 def _note_launch(state_dir: Path, size: Given, steps: int) -> tuple[str, ...]:

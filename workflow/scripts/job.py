@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import time
 import traceback
@@ -18,7 +20,8 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import read_record, utc_now, write_record
 from c2o_evidence.suite import Suite, load_suite
 from c2o_model.determinism import pin_environment
-from c2o_model.lifeline import end_with_parent
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Job:
@@ -121,7 +124,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
-    end_with_parent("the workflow")  # a re-run never meets the writers of a killed one
+    end_with_parent()
     running = Job(snakemake, terminal)
     try:
         for path in snakemake.input:
@@ -134,6 +137,15 @@ def job(snakemake: Any) -> Iterator[Job]:
         else:
             traceback.print_exc()
         sys.exit(1)
+
+
+def end_with_parent() -> None:
+    """Have Linux kill this process when Snakemake dies: a re-run never meets the writers of a killed one."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the workflow ended before this job began")
 
 
 def _tells_what_to_do(error: Exception) -> bool:

@@ -60,8 +60,10 @@ def test_stopped_in_two_processes_it_goes_on_in_one(training: Any, tmp_path: Pat
     whole, cut = training("whole"), training("cut")
     assert train_shared(whole, 2, 1, progress=quiet).ran == ("1 x 2",)
     seen = cut.state_dir / "state-00000020.safetensors.sha256"
+    told: list[int] = []
     with pytest.raises(TrainingStopped, match="stopped as asked after iteration .* of 40, the state is saved"):
-        train_shared(cut, 2, 2, progress=quiet, stop=seen.exists)
+        train_shared(cut, 2, 2, progress=lambda now: told.append(now["iteration"]), stop=seen.exists)
+    assert told == sorted(set(told)) and told and told[0] < 40
     assert not cut.output.exists() and list(cut.state_dir.glob("state-*.safetensors"))
     assert not list(cut.state_dir.glob("group.*"))
     outcome = train_shared(cut, 2, 1, progress=quiet)
