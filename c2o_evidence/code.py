@@ -25,8 +25,11 @@ _BY_NAME = tuple(
         "named_copy",
     )
 )
-# Started otherwise, or stopped before its end: a training ends with the same bits.
-_AROUND = tuple(f"c2o_model/{name}.py" for name in ("train_net", "stopping", "allocation"))
+# How a training or evaluation is started, shared by processes that find each other, or stopped before its end.
+_AROUND = tuple(
+    f"c2o_model/{name}.py"
+    for name in ("train_net", "stopping", "allocation", "rendezvous", "group", "worker", "lifeline")
+)
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
 
@@ -50,10 +53,10 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
 
 EXCLUDED: dict[str, tuple[str, ...]] = {
     "data": _READING,
-    "train": (*_AROUND, *_BY_NAME),
+    "train": (*_AROUND, "c2o_model/training/shared.py", *_BY_NAME),
     # Another data set comes with another training, so its generator need not count twice.
-    "evaluate": (*_AROUND, _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
-    "timing": (*_AROUND, _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "evaluate": (*_AROUND, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "timing": (*_AROUND, "c2o_model/evaluation/shared.py", _ATTENTION, *_GENERATOR, *_BY_NAME),
 }
 """Sources below a part's entries that cannot change its result. A new file counts until it is named here."""
 

@@ -20,6 +20,7 @@ from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import SuiteError
 from c2o_evidence.model_config import config_digest, merge_config
 from c2o_evidence.schemas import did_you_mean
+from c2o_evidence.suite_parts import check_parts
 from c2o_evidence.suite_spec import (
     AttentionSpec,
     Comparison,
@@ -204,6 +205,9 @@ class Suite:
             "init": init.digest if init else None,
             "teacher": teacher.digest if teacher else None,
         }
+        if spec.processes > 1:  # sums over parts of a batch round otherwise than one pass over it
+            check_parts(config, spec.processes, f"{self.path}: experiments.{spec.name}")
+            chain["processes"] = spec.processes
         return Recipe(
             experiment=spec.name,
             seed=seed,
@@ -294,7 +298,8 @@ class Suite:
             document["train_seeds"] = list(self.train_seeds)
             document["eval_seeds"] = list(self.eval_seeds)
             document["experiments"] = {
-                name: _plain(spec, drop=("name",)) for name, spec in sorted(self.experiments.items())
+                name: _plain(spec, drop=("name", *(("processes",) if spec.processes == 1 else ())))
+                for name, spec in sorted(self.experiments.items())
             }
             document["rows"] = [_plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):

@@ -342,6 +342,7 @@ def _check_cycles(experiments: Mapping[str, Any], source: _Source) -> None:
 
 def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: str, root: Path | None) -> Suite:
     timing, attention = document.get("timing"), document.get("attention")
+    of_all = {key: document[key] for key in ("processes",) if key in document}
     return Suite(
         name=document["name"],
         path=path,
@@ -352,7 +353,9 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         data_config=data_config,
         train_seeds=tuple(document.get("train_seeds", ())),
         eval_seeds=tuple(document.get("eval_seeds", ())),
-        experiments={name: Experiment(name=name, **spec) for name, spec in document.get("experiments", {}).items()},
+        experiments={
+            name: Experiment(name=name, **{**of_all, **spec}) for name, spec in document.get("experiments", {}).items()
+        },
         rows=tuple(_row(row) for row in document.get("rows", ())),
         main_table=tuple(_main_row(row) for row in document.get("main_table") or ()),
         comparisons=tuple(Comparison(**item) for item in document.get("comparisons") or ()),

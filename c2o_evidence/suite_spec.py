@@ -7,7 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training: a model configuration, what it starts from, and what it learns from."""
+    """One training: a model configuration, what it starts from, what it learns from, and how many processes share
+    each of its batches.
+    """
 
     name: str
     model: str
@@ -15,6 +17,7 @@ class Experiment:
     init: str | None = None
     teacher: str | None = None
     shared: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
     python -m c2o_model.train_net --config-file configs/models/digits/baseline.yaml OUTPUT_DIR runs/a SOLVER.MAX_ITER 90
     python -m c2o_model.train_net --config-file … --eval-only MODEL.WEIGHTS runs/a/model_final.safetensors
     python -m c2o_model.train_net --config-file … --num-gpus 8 MODEL.DEVICE cuda OUTPUT_DIR runs/b
+    torchrun --nproc-per-node 8 -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
+    srun -N2 --ntasks-per-node=8 python -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
 
 Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (see c2o_model.data.registration); several training sets
 are trained on as one. SOLVER.IMS_PER_BATCH is the global batch however many processes share it. ``--resume`` is
@@ -15,15 +17,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from c2o_model.determinism import pin_environment, set_deterministic
 
 if TYPE_CHECKING:
     from c2o_model.data.coco import CocoSplit
+    from c2o_model.rendezvous import Place
 
 USER_ERROR = 2
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -36,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     pin_environment()
     try:
+        from c2o_model.rendezvous import find
+
         cfg = _configuration(args)
+        if place := find(args, os.environ):
+            _work_joined(args, place, cfg.MODEL.DEVICE)
         if args.num_gpus * args.num_machines > 1:
             from c2o_model.stopping import passed_on
             from c2o_model.training.launch import launch_processes
@@ -52,6 +61,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     return 0
+
+
+def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoReturn:
+    """Work in a group that is started already, and end this process with the status of :func:`main`."""
+    from detectron2.utils import comm
+
+    from c2o_model.rendezvous import join, leave
+
+    status = 1
+    try:
+        join(place, device)
+        _work(args)
+        comm.synchronize()  # no process leaves while another one still talks to it
+        status = 0
+    except _user_errors() as error:
+        print(f"error: {f'process {place.rank}: ' if place.rank else ''}{error}", file=sys.stderr)
+        status = USER_ERROR
+    except Exception:
+        traceback.print_exc()
+    leave(status)
 
 
 def _work(args: argparse.Namespace) -> None:
@@ -193,15 +222,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-gpus",
         type=int,
-        default=1,
         metavar="N",
-        help="processes on this machine that share each batch: one a GPU, or with MODEL.DEVICE cpu on its cores",
+        help="processes on this machine that share each batch: one a GPU, or with MODEL.DEVICE cpu on its cores "
+        "(default: 1, or those that torchrun or srun has started)",
     )
-    parser.add_argument("--num-machines", type=int, default=1, metavar="M", help="machines that run this command")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, 0 first")
-    parser.add_argument(
-        "--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0 (needed with several machines)"
-    )
+    parser.add_argument("--num-machines", type=int, metavar="M", help="machines that run this command (default: 1)")
+    parser.add_argument("--machine-rank", type=int, metavar="R", help="number of this machine, 0 first")
+    parser.add_argument("--dist-url", metavar="URL", help="tcp://HOST:PORT of machine 0; srun and torchrun know it")
     parser.add_argument("--resume", action="store_true", help="implied: a stopped run in OUTPUT_DIR always goes on")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration overrides")
     return parser

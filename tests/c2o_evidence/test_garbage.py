@@ -101,7 +101,7 @@ def record(place: str, digest: str, materials: tuple[tuple[str, str], ...]) -> s
 
 def state(tree: Tree, job: str, *, goes: bool, pid: int = 2**22 + 1) -> None:
     """What a training resumes from; no process has that number by default."""
-    for name in ("state-00000100.safetensors", "state-00000100.safetensors.sha256", "lock"):
+    for name in ("state-00000100.safetensors", "state-00000100.safetensors.sha256", "processes.json", "lock"):
         tree.put(f"results/.state/{job}/{name}", goes=goes)
     tree.put(f"results/.state/{job}/progress.json", json.dumps({"pid": pid}), goes=goes)
 

@@ -85,6 +85,9 @@ def test_digests_are_hex_and_all_jobs_differ(repo):
         (TOY, "warmup: 1", "warmup: 2", {"timing", "tables"}),
         (TOY, "nodes: [100, 200]", "nodes: [100, 300]", {"attention", "tables"}),
         (TOY, "unused: {", "unused: {opts: {A.B: 1}, ", set()),
+        # how many processes share a batch, of all trainings or of one; one process is what there was before
+        (TOY, "title: Toy", "title: Toy\nprocesses: 2", TRAIN | EVAL | {"timing", "tables"}),
+        (TOY, "init: baseline}", "init: baseline, processes: 4}", of("warm", "student") | {"timing", "tables"}),
         # data and code
         ("configs/data/toy.yaml", "seed: 7", "seed: 8", ALL - {"attention"}),
         ("c2o_model/data/digits.py", "1", "2", ALL - {"attention"}),
@@ -114,6 +117,8 @@ def test_one_change_reaches_exactly_its_dependants(repo, file, old, new, expecte
         ),
         (TOY, "eval_seeds: [0, 1, 2]", "eval_seeds: [2, 0, 1]"),
         (TOY, "title: Toy", "title: Toy\ndescription: More words"),
+        (TOY, "title: Toy", "title: Toy\nprocesses: 1"),
+        (TOY, "init: baseline}", "init: baseline, processes: 1}"),
         ("configs/models/base.yaml", "BASE_LR: 2e-3", "BASE_LR: 0.002"),
         ("configs/models/base.yaml", "  WIDTH: 64\n  DEPTH: 3\n", "  DEPTH: 3\n\n  WIDTH: 64  # channels\n"),
         ("configs/data/toy.yaml", "seed: 7", "seed: 7\ndescription: the same set"),

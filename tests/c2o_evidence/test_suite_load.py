@@ -244,3 +244,39 @@ def test_a_derived_suite_needs_its_own_name(repo):
     repo.edit("configs/suites/small.yaml", "name: small\n", "")
     with pytest.raises(SuiteError, match=r"^configs/suites/small.yaml: name: is missing; add it$"):
         load_suite("small", repo.root)
+
+
+def test_processes_of_the_suite_and_of_an_experiment(repo, tmp_path):
+    repo.edit(TOY, "title: Toy", "title: Toy\nprocesses: 4")
+    repo.edit(TOY, "init: warm, teacher: warm}", "init: warm, teacher: warm, processes: 1}")
+    repo.edit(TOY, "init: baseline}", "init: baseline, processes: 2}")
+    suite = load_suite("toy", repo.root)
+    shared = {name: spec.processes for name, spec in suite.experiments.items()}
+    assert shared == {"backbone": 4, "baseline": 4, "warm": 2, "student": 1, "unused": 4}
+    (tmp_path / "suite.yaml").write_text(suite.to_yaml(), encoding="utf-8")
+    assert load_resolved_suite(tmp_path / "suite.yaml").experiments == suite.experiments
+    assert suite.to_yaml().count("processes:") == 4  # one is not written: a bundle that has it keeps its bytes
+
+
+@pytest.mark.parametrize(
+    ("processes", "solver", "message"),
+    [
+        ("0", "", r"^configs/suites/toy.yaml: processes: 0 "),
+        ("true", "", r"^configs/suites/toy.yaml: processes: "),
+        ("3", "IMS_PER_BATCH: 16", "3 processes cannot share SOLVER.IMS_PER_BATCH 16 evenly; use a divisor of it$"),
+        (
+            *("4", "IMS_PER_BATCH: 8\n  ACCUMULATE_STEPS: 4"),
+            r"experiments.backbone.processes: 4 processes with 4 micro-batches each \(SOLVER.ACCUMULATE_STEPS\) cannot",
+        ),
+        ("4", "IMS_PER_BATCH: 16\n  ACCUMULATE_STEPS: 4", None),
+        ("5", "", None),  # the batch is the model's own default, which only the training knows
+    ],
+)
+def test_what_cannot_be_shared_is_refused(repo, processes, solver, message):
+    repo.edit(TOY, "title: Toy", f"title: Toy\nprocesses: {processes}")
+    repo.edit("configs/models/base.yaml", "  MAX_ITER: 100\n", f"  MAX_ITER: 100\n  {solver}\n")
+    if message is None:
+        assert load_suite("toy", repo.root).recipe("backbone", 0).digest
+        return
+    with pytest.raises(SuiteError, match=message):
+        load_suite("toy", repo.root).recipe("backbone", 0)

@@ -178,6 +178,11 @@ def test_several_processes_on_one_command_line(
     assert train_net.main([*setup, "DATASETS.TRAIN", "('tiny_set', 'more')", "OUTPUT_DIR", str(tmp_path / "one")]) == 0
     one, row = (json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("one", "out"))
     assert row == pytest.approx(one, rel=1e-4)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "c2o_model.train_net"]
+    joined = [*two[:2], *two[4:], "OUTPUT_DIR", str(tmp_path / "joined")]
+    done = subprocess.run([*torchrun, *joined], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "joined" / "metrics.json").read_bytes() == (out / "metrics.json").read_bytes()
     a, b = (read_checkpoint(tmp_path / d / "model_final.safetensors")[1] for d in ("one", "out"))
     assert a["train_seed"] == b["train_seed"] and a["recipe"] != b["recipe"]
     assert train_net.main([*two, "SOLVER.IMS_PER_BATCH", "3"]) == 2

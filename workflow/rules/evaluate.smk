@@ -19,9 +19,9 @@ rule evaluate:
     priority: steps_sampled
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: processes_of
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, threads: 2000 * threads,
         runtime=60,
     params:
         digest=eval_digest,

@@ -160,6 +160,16 @@ def steps_sampled(wildcards):
     return min(10 + sum(row.sample_step for row in rows), 90)
 
 
+def processes_of(wildcards):
+    """Threads of a training or evaluation, one a process: as many as share a batch, or the most that divide them.
+
+    Where a machine has fewer cores, that is; `--set-threads train=2` chooses another number.
+    """
+    parts = suite(wildcards.suite).experiment(wildcards.experiment).processes
+    most = min(workflow.cores or parts, parts)
+    return next(number for number in range(most, 0, -1) if parts % number == 0)
+
+
 def suites_where(taught):
     """Pattern of a suite's name before `/train/EXPERIMENT/` for experiments with a teacher, or without one.
 

@@ -28,9 +28,9 @@ rule train:
     priority: chain_below
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: processes_of
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, threads: 2000 * threads,
         runtime=120,
     params:
         recipe=lambda wildcards: recipe(wildcards).digest,

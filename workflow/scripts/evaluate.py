@@ -12,11 +12,11 @@ with job(snakemake) as running:
     from c2o_evidence.metrics import GroundTruth
     from c2o_evidence.stats import mean
     from c2o_evidence.tsv import write_tsv
-    from c2o_model.config import config_from_dict
     from c2o_model.data import manifest as data_manifest
     from c2o_model.data.coco import load_manifest_split
     from c2o_model.determinism import set_deterministic
-    from c2o_model.evaluation.run import EvalRow, evaluate
+    from c2o_model.evaluation.run import EvalRow
+    from c2o_model.evaluation.shared import Evaluation, evaluate_shared
 
     inp, out, w, suite = snakemake.input, snakemake.output, snakemake.wildcards, running.suite
     running.as_planned(suite.eval_digest(w.experiment, int(w.seed)))
@@ -35,8 +35,8 @@ with job(snakemake) as running:
     rows = [EvalRow(r.exp_id, r.sample_step, tuple(r.opts.items())) for r in suite.rows_of(w.experiment)]
     steps = {row.exp_id: row.sample_step for row in rows}
     detections, results, kernels = {}, [], []
-    where, seeds = Path(inp.model), suite.eval_seeds
-    for run in evaluate(config_from_dict(recipe.config), where, split, rows, seeds, attention=kernels.extend):
+    evaluation = Evaluation(recipe.config, Path(inp.model), data, tuple(rows), suite.eval_seeds)
+    for run in evaluate_shared(evaluation, snakemake.threads, attention=kernels.extend):
         found = detections[run.exp_id, run.eval_seed] = Detections.from_arrays(vars(run))
         metrics = truth.evaluate(found, split.class_names)
         own = {"exp_name": run.exp_id, "eval_seed": run.eval_seed, "sample_step": steps[run.exp_id]}

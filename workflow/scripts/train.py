@@ -29,7 +29,8 @@ with job(snakemake) as running:
         else:
             from train_model import train_model  # what follows needs torch
 
-            unsteady, kernels = train_model(running, recipe, parents, came_from)
+            unsteady, outcome = train_model(running, recipe, parents, came_from)
             origin = {"suite": suite.name, "experiment": w.experiment, "seed": w.seed}
-            store.keep(key, files, origin, unsteady, kernels)
-            running.record("train", unsteady, attention=list(kernels))
+            store.keep(key, files, origin, unsteady, outcome.attention)
+            shared = {"processes": list(outcome.ran)} if outcome.ran else {}
+            running.record("train", unsteady, attention=list(outcome.attention), **shared)

@@ -13,11 +13,10 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.tsv import write_tsv
-from c2o_model.config import config_from_dict
-from c2o_model.data.coco import load_manifest_split
 from c2o_model.determinism import set_deterministic
 from c2o_model.stopping import StopRequest
-from c2o_model.training.run import TrainingStopped, train
+from c2o_model.training.run import TrainingStopped
+from c2o_model.training.shared import Outcome, Training, train_shared
 
 if TYPE_CHECKING:
     from job import Job
@@ -29,8 +28,8 @@ TO_BE_ENDED_S = 120  # that SLURM may take to end a job that it runs again
 
 def train_model(
     running: Job, recipe: Recipe, parents: Mapping[str, Path], came_from: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Train to the job's outputs; what of it need not give the same bits twice, and the attention kernels that ran.
+) -> tuple[tuple[str, ...], Outcome]:
+    """Train to the job's outputs; what of it need not give the same bits twice, and what came out.
 
     The checkpoint says what it is by digests alone, so that it is the same file in every suite that has this recipe.
     """
@@ -49,38 +48,35 @@ def train_model(
     # What a training had begun to write when it was killed; it bears the number of a process that is no more.
     for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
         left.unlink()
-    last: dict[str, Any] = {}
 
     def progress(now: Mapping[str, Any]) -> None:
-        last.update(now)
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
         if now["iteration"] == now["total"]:
             running.end_with_parent()  # from here on outputs are written
 
+    training = Training(
+        config=recipe.config,
+        seed=recipe.seed,
+        data=Path(snakemake.input.data).parent,
+        output=Path(out.model),
+        state_dir=state,
+        feature_dir=Path("results", ".state", "features"),
+        recipe=recipe.digest,
+        metadata=metadata,
+        teacher_config=suite.config_of(recipe.teacher.experiment) if recipe.teacher else None,
+        **parents,
+    )
+    processes, machines = suite.experiment(w.experiment).processes, snakemake.resources.get("nodes", 1)
     # In between it may outlive Snakemake until its state is saved.
     margin = snakemake.resources.get("stop_margin_s")
     stop = StopRequest(margin, on_first=lambda: running.end_with_parent(signal.SIGTERM))
     with stopping(running, stop):
-        curve = train(
-            config_from_dict(recipe.config),
-            seed=recipe.seed,
-            split=load_manifest_split(Path(snakemake.input.data).parent, "train"),
-            output=Path(out.model),
-            state_dir=state,
-            feature_dir=Path("results", ".state", "features"),
-            recipe=recipe.digest,
-            metadata=metadata,
-            teacher_cfg=config_from_dict(suite.config_of(recipe.teacher.experiment)) if recipe.teacher else None,
-            progress=progress,
-            stop=stop,
-            **parents,
-        )
+        outcome = train_shared(training, processes, snakemake.threads, machines, progress=progress, stop=stop)
     atomic_write(out.config, yaml.safe_dump(recipe.config))
-    write_tsv(out.curve, curve, "curve")
-    running.say(f"loss {curve[-1]['loss']:.3f}")
-    kernels = tuple(last["attention"])
-    print(f"attention: {', '.join(kernels) or 'none'}", flush=True)
-    return unsteady, kernels
+    write_tsv(out.curve, outcome.curve, "curve")
+    running.say(f"loss {outcome.curve[-1]['loss']:.3f}")
+    print(f"attention: {', '.join(outcome.attention) or 'none'}", flush=True)
+    return unsteady, outcome
 
 
 @contextmanager

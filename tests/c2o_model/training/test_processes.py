@@ -166,6 +166,12 @@ def test_two_processes_follow_the_loss_curve_of_one(
         torch.testing.assert_close(two[0][name], value, rtol=1e-3, atol=1e-3)
 
 
+def test_two_parts_have_one_sum(run_training: Any, here: Path, tmp_path: Path) -> None:
+    """The bits of two processes are those of one with two micro-batches; more parts are added up in another order."""
+    run_training(tmp_path, {**PLAIN, "SOLVER.ACCUMULATE_STEPS": 2})
+    assert (tmp_path / "m.safetensors").read_bytes() == (here / "plain" / "m.safetensors").read_bytes()
+
+
 @pytest.mark.usefixtures("every_iteration")
 def test_two_processes_of_two_micro_batches_are_one_of_four(
     run_training: Any, reports: list[dict[str, Any]], tmp_path: Path

@@ -1,0 +1,164 @@
+"""A training as the workflow asks for it: in this process, or in several that share each batch.
+
+Its recipe names the parts of a batch (``processes`` of its experiment, times SOLVER.ACCUMULATE_STEPS). What works on
+them is decided at launch: P processes of A micro-batches, P * A parts, so that the global batch is the same wherever
+it runs. A state is resumed with any P; ``processes.json`` beside it says which ones a training has had.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from c2o_model.config import config_from_dict
+from c2o_model.data.coco import load_manifest_split
+from c2o_model.group import STOPPED, Given, GroupError, given, run_group
+from c2o_model.training.run import TrainingStopped, train
+
+HISTORY = "processes.json"
+_PATHS = ("data", "output", "state_dir", "feature_dir", "init", "teacher")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves beside its checkpoint.
+
+    curve: see :func:`train`; attention: the kernel that each stage's attention ran; ran: ``P x A`` of every launch that
+    worked on it, the first one first (``2 x 4``: two processes of four micro-batches).
+    """
+
+    curve: list[dict[str, float]]
+    attention: tuple[str, ...]
+    ran: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """The arguments of :func:`train` as values that can be written down.
+
+    config, teacher_config: merged configurations; data: directory of the data set; steps: micro-batches of a process,
+    None as SOLVER.ACCUMULATE_STEPS has it.
+    """
+
+    config: Mapping[str, Any]
+    seed: int
+    data: Path
+    output: Path
+    state_dir: Path
+    feature_dir: Path
+    recipe: str
+    metadata: Mapping[str, str]
+    init: Path | None = None
+    teacher: Path | None = None
+    teacher_config: Mapping[str, Any] | None = None
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Training:
+        """From :meth:`values`."""
+        return cls(**{k: Path(v) if k in _PATHS and v is not None else v for k, v in values.items()})
+
+    def values(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {k: str(v) if k in _PATHS and v is not None else v for k, v in asdict(self).items()}
+
+    def run(self, progress: Callable[[Mapping[str, Any]], None], stop: Callable[[], bool]) -> Outcome:
+        """Train: alone, or as one process of a group. Raises as :func:`train`."""
+        last: dict[str, Any] = {}
+
+        def watched(now: Mapping[str, Any]) -> None:
+            last.update(now)
+            progress(now)
+
+        curve = train(
+            config_from_dict(self.config, [] if self.steps is None else ["SOLVER.ACCUMULATE_STEPS", self.steps]),
+            seed=self.seed,
+            split=load_manifest_split(self.data, "train"),
+            output=self.output,
+            state_dir=self.state_dir,
+            feature_dir=self.feature_dir,
+            recipe=self.recipe,
+            metadata=self.metadata,
+            init=self.init,
+            teacher=self.teacher,
+            teacher_cfg=None if self.teacher_config is None else config_from_dict(self.teacher_config),
+            progress=watched,
+            stop=stop,
+        )
+        return Outcome(curve, tuple(last.get("attention", ())))
+
+
+def train_shared(
+    training: Training,
+    processes: int,
+    threads: int,
+    machines: int = 1,
+    *,
+    progress: Callable[[Mapping[str, Any]], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train with each batch in ``processes`` parts, in as many processes as there is room for.
+
+    Args:
+        processes: of the experiment.
+        threads: CPU threads of the job on each machine; on a GPU device at most one process a visible GPU.
+        machines: of the job.
+        progress: see :func:`train`.
+        stop: see :func:`train`; where others do the work it is asked here, in the process that watches.
+
+    Raises:
+        ConfigError: the parts cannot be shared evenly by what the job has. GroupError: one of several processes
+            failed. Else as :func:`train`.
+    """
+    cfg = config_from_dict(training.config)
+    size = given(cfg.MODEL.DEVICE, threads, machines).sharing(processes)
+    if processes == 1:
+        return training.run(progress, stop)
+    steps = cfg.SOLVER.ACCUMULATE_STEPS * processes // size.processes
+    shared, ran = replace(training, steps=steps), _note_launch(training.state_dir, size, steps)
+    print(f"{size.processes} process(es) of {steps} micro-batch(es) share each batch", flush=True)
+    if size.processes == 1:
+        return replace(shared.run(progress, stop), ran=ran)
+    device, place = cfg.MODEL.DEVICE, training.state_dir
+    look = _Onlooker(place / "progress.json", progress)
+    try:
+        with run_group("train", shared.values(), device, size, scratch=place, stop=stop, look=look) as (_, said):
+            return Outcome(said["curve"], tuple(said["attention"]), ran)
+    except GroupError as error:
+        if error.kind == STOPPED:
+            raise TrainingStopped(str(error)) from None
+        raise
+
+
+class _Onlooker:
+    """Passes on what the first process writes to its progress file from now on."""
+
+    def __init__(self, path: Path, progress: Callable[[Mapping[str, Any]], None]) -> None:
+        self.path, self.progress = path, progress
+        self.seen = self._written()
+
+    def __call__(self) -> None:
+        if (written := self._written()) != self.seen:
+            self.seen = written
+            self.progress(json.loads(self.path.read_text(encoding="utf-8")))
+
+    def _written(self) -> int:
+        return self.path.stat().st_mtime_ns if self.path.exists() else 0
+
+
+def _note_launch(state_dir: Path, size: Given, steps: int) -> tuple[str, ...]:
+    """Add this launch to those that the training has had since its beginning; all of them."""
+    path, now = state_dir / HISTORY, f"{size.processes} x {steps}"
+    before: list[str] = []
+    if path.is_file() and any(state_dir.glob("state-*.safetensors")):
+        before = json.loads(path.read_text(encoding="utf-8"))
+    ran = before if before[-1:] == [now] else [*before, now]
+    state_dir.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(ran), encoding="utf-8")
+    os.replace(temporary, path)
+    return tuple(ran)
