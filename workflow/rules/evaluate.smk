@@ -21,6 +21,7 @@ rule evaluate:
         ENVIRONMENT
     threads: 1
     resources:
+        gpu=gpus_of,
         mem_mb=2000,
         runtime=60,
     params:

@@ -25,6 +25,7 @@ rule train:
         ENVIRONMENT
     threads: 1
     resources:
+        gpu=gpus_of,
         mem_mb=2000,
         runtime=120,
     params:
