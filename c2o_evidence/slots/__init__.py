@@ -4,7 +4,7 @@
 workflow and sets CUDA_VISIBLE_DEVICES, `holders` says who has what. Nothing here loads torch.
 """
 
-from c2o_evidence.slots.assign import assign
+from c2o_evidence.slots.assign import Assignment, assign
 from c2o_evidence.slots.devices import Devices, device_count, machine_devices
 from c2o_evidence.slots.directory import lease_directory
 from c2o_evidence.slots.holders import Holder, holders
@@ -12,6 +12,7 @@ from c2o_evidence.slots.lease import Lease, acquire
 from c2o_evidence.slots.needs import devices_needed
 
 __all__ = [
+    "Assignment",
     "Devices",
     "Holder",
     "Lease",

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from c2o_evidence.slots import Devices, acquire
+from c2o_evidence.slots import Devices, acquire, lease
 
 DEVICES = Devices(("fake-0", "fake-1", "fake-2", "fake-3"), "a test")
 JOBS = 50
@@ -23,18 +23,19 @@ def write(log: int, **event: object) -> None:
 
 
 def work(number: int, count: int, directory: Path, log: int, seconds: float, dies: bool) -> None:
-    lease = acquire(count, DEVICES, directory, f"job {number}")
-    write(log, event="has", job=number, devices=lease.devices)
+    held = acquire(count, DEVICES, directory, f"job {number}")
+    write(log, event="has", job=number, devices=held.devices)
     time.sleep(seconds)
     if dies:
         write(log, event="killed", job=number)
         os.kill(os.getpid(), signal.SIGKILL)
     write(log, event="gives", job=number)
-    lease.release()
+    held.release()
 
 
 def main(directory: Path, path: Path, seed: int) -> None:
     chance = random.Random(seed)
+    lease.POLL_SECONDS = 0.005
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     running = {}
     for number in range(JOBS):

@@ -21,7 +21,7 @@ def test_the_check_sees_an_overlap() -> None:
     assert overlaps([(0, 5, 1), (4, 9, 2)]) == [(1, 2)]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_fifty_jobs_and_random_kills(tmp_path: Path, seed: int) -> None:
     program = [
         sys.executable,
