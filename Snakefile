@@ -20,7 +20,6 @@ shell.prefix(
 
 include: "workflow/rules/suites.smk"
 include: "workflow/rules/lock.smk"
-include: "workflow/rules/gpus.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/distill.smk"

@@ -9,7 +9,7 @@ from c2o_evidence.slots.devices import Devices, device_count, machine_devices
 from c2o_evidence.slots.directory import lease_directory
 from c2o_evidence.slots.holders import Holder, holders
 from c2o_evidence.slots.lease import Lease, acquire
-from c2o_evidence.slots.needs import devices_needed
+from c2o_evidence.slots.needs import devices_needed, devices_of_gres
 
 __all__ = [
     "Assignment",
@@ -20,6 +20,7 @@ __all__ = [
     "assign",
     "device_count",
     "devices_needed",
+    "devices_of_gres",
     "holders",
     "lease_directory",
     "machine_devices",

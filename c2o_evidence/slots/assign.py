@@ -25,10 +25,13 @@ class Assignment:
             self.lease.release()
 
 
-def assign(count: int, title: str, environ: MutableMapping[str, str], say: Callable[[str], None]) -> Assignment:
+def assign(
+    count: int, title: str, environ: MutableMapping[str, str], say: Callable[[str], None], machines: int = 1
+) -> Assignment:
     """Take `count` devices for this process and put them into CUDA_VISIBLE_DEVICES; call it before torch is loaded.
 
-    A job that needs none sees none: CUDA would take memory on a device that is another job's.
+    A job that needs none sees none: CUDA would take memory on a device that is another job's. On several `machines`
+    of a SLURM job the devices of each are what SLURM gave there.
 
     Raises:
         SlotError: there are fewer than that, or SLURM gave fewer; or as `acquire`.
@@ -38,6 +41,8 @@ def assign(count: int, title: str, environ: MutableMapping[str, str], say: Calla
         return Assignment("no GPU")
     if job := environ.get(SLURM_JOB):
         given = Devices(visible(environ.get(VISIBLE, "")), f"SLURM for its job {job}")
+        if machines > 1:
+            count = max(1, len(given.names))
         if len(given.names) < count:
             raise SlotError(
                 f"{title}: needs {gpus(count)}, but SLURM gave its job {job} {len(given.names) or 'none'} "

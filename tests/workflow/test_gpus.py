@@ -66,7 +66,12 @@ def test_jobs_take_turns_on_the_devices_of_the_machine(on_gpus) -> None:
 
     done = on_gpus.run(WARM_START, "--resources", "gpu=0")
     assert done.returncode == 1
-    assert "Error: train tiny warmstart 0: needs gpu=1, and the run is limited to gpu=0" in done.stdout
+    message = "Error: train tiny warmstart 0: MODEL.DEVICE is cuda, and --resources or --set-resources allow gpu=0"
+    assert message in done.stdout
+    on_gpus.edit("configs/suites/tiny.yaml", "MODEL.DEVICE: cuda, SOLVER", "MODEL.DEVICE: cuda:1, SOLVER")
+    done = on_gpus.run(WARM_START)
+    message = "Error: configs/suites/tiny.yaml: baseline: MODEL.DEVICE: 'cuda:1' names one device; write cuda"
+    assert done.returncode == 1 and message in done.stdout
     on_gpus.environment["C2O_GPUS"] = "a,a"
     done = on_gpus.run(WARM_START)
     assert done.returncode == 1 and "Error: C2O_GPUS: a is listed twice; list each device once" in done.stdout

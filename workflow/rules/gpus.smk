@@ -10,12 +10,13 @@ import os
 from c2o_evidence.slots import device_count, devices_needed
 
 
-def gpus_of(wildcards):
-    """GPUs of a training or an evaluation, by its MODEL.DEVICE; of the timing, which has no experiment, by all."""
+def gpus_of(wildcards, threads):
+    """GPUs of a training or evaluation, one a process; of the timing, which has no experiment, one at most."""
+    limit = workflow.global_resources.get("gpu").value
+    most = threads if limit is None else min(threads, limit)
+    experiment = getattr(wildcards, "experiment", None)
     try:
-        return devices_needed(
-            suite(wildcards.suite), getattr(wildcards, "experiment", None)
-        )
+        return devices_needed(suite(wildcards.suite), experiment, most)
     except EvidenceError:
         return 1  # the job says what is wrong, and others go on
 

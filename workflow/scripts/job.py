@@ -18,7 +18,7 @@ from c2o_evidence.code import code_digest
 from c2o_evidence.digests import check_sidecar, sha256_file
 from c2o_evidence.errors import EvidenceError, SlotError
 from c2o_evidence.records import read_record, utc_now, write_record
-from c2o_evidence.slots import Assignment, assign, devices_needed
+from c2o_evidence.slots import Assignment, assign, devices_needed, devices_of_gres
 from c2o_evidence.suite import Suite, load_suite
 from c2o_model.determinism import pin_environment
 
@@ -74,17 +74,16 @@ class Job:
         """The devices that the rule asks for with its resource `gpu`, this process's until it and its children end.
 
         Raises:
-            SlotError: fewer are there, or a limit of the run has cut down what the rule asks for.
+            SlotError: fewer are there, or the run may use none and the job needs one, or MODEL.DEVICE is wrong.
         """
-        asked = self.snakemake.resources.get("gpu")
+        resources = self.snakemake.resources
+        asked = resources.get("gpu")
         if asked is not None:
+            asked = asked or devices_of_gres(str(resources.get("gres", "")))
             needed = devices_needed(self.suite, self.snakemake.wildcards.get("experiment"))
-            if asked < needed:
-                raise SlotError(
-                    f"{self.title}: needs gpu={needed}, and the run is limited to gpu={asked}: by --resources or "
-                    "--set-resources, or because this machine has no more"
-                )
-        given = assign(asked or 0, self.title, os.environ, self.say)
+            if needed and not asked:
+                raise SlotError(f"{self.title}: MODEL.DEVICE is cuda, and --resources or --set-resources allow gpu=0")
+        given = assign(asked or 0, self.title, os.environ, self.say, resources.get("nodes", 1))
         if asked:
             print(given.text, flush=True)
         return given

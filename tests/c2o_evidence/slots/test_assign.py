@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from c2o_evidence.errors import SlotError
-from c2o_evidence.slots import assign, devices_needed, holders
+from c2o_evidence.slots import assign, devices_needed, devices_of_gres, holders
 
 
 def refuse(text: str) -> None:
@@ -66,12 +66,21 @@ def test_jobs_in_one_allocation_share_it_and_other_allocations_count_for_themsel
         assignment.release()
 
 
-def suite_of(**devices: str | None):
+def test_on_several_machines_slurm_has_dealt_them_out(environ: dict[str, str]) -> None:
+    environ |= {"SLURM_JOB_ID": "12", "CUDA_VISIBLE_DEVICES": "0,1,2"}
+    assert assign(8, "a", environ, refuse, 2).text == "3 GPUs, given by SLURM: 0,1,2"
+    environ["CUDA_VISIBLE_DEVICES"] = ""
+    with pytest.raises(SlotError, match="needs 1 GPU, but SLURM gave its job 12 none"):
+        assign(8, "a", environ, refuse, 2)
+
+
+def suite_of(processes: int = 1, **devices: str | None):
     configs = {name: {"MODEL": {"DEVICE": device} if device else {}} for name, device in devices.items()}
     return SimpleNamespace(
         path="configs/suites/x.yaml",
         evaluated=tuple(devices),
         seeds_of=lambda name: (3,),
+        experiment=lambda name: SimpleNamespace(processes=processes),
         recipe=lambda name, seed: SimpleNamespace(config=configs[name]) if seed == 3 else None,
     )
 
@@ -83,5 +92,21 @@ def test_what_a_configuration_needs() -> None:
         SlotError, match="configs/suites/x.yaml: second: MODEL.DEVICE: 'cuda:1' names one device; write cuda"
     ):
         devices_needed(suite, "second")
-    assert devices_needed(suite_of(a=None, b="cuda")) == 1, "timing looks at all rows"
+    assert devices_needed(suite_of(4, a=None, b="cuda")) == 1, "timing looks at all rows"
     assert devices_needed(suite_of(a=None)) == devices_needed(suite_of()) == 0
+
+
+@pytest.mark.parametrize(
+    ("processes", "most", "expected"),
+    [(1, None, 1), (8, None, 8), (8, 8, 8), (8, 6, 4), (6, 4, 3), (7, 6, 1), (8, 0, 1)],
+)
+def test_fewer_devices_than_processes_share_the_work_evenly(processes: int, most: int | None, expected: int) -> None:
+    assert devices_needed(suite_of(processes, a="cuda"), "a", most) == expected
+    assert devices_needed(suite_of(processes, a="cpu"), "a", most) == 0
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"), [("gpu", 1), ("gpu:2", 2), ("gpu:a100", 1), ("gpu:a100:4", 4), ("", 0), ("shard:3", 0)]
+)
+def test_gpus_of_a_generic_resource(gres: str, count: int) -> None:
+    assert devices_of_gres(gres) == count
