@@ -29,6 +29,10 @@ class LockError(EvidenceError):
     """Another process holds a lock for longer than we are ready to wait."""
 
 
+class SlotError(EvidenceError):
+    """The GPUs that a job needs are not there, or cannot be shared out."""
+
+
 class UnsafePathError(EvidenceError):
     """A path read from a file would leave the directory it belongs to."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.doctor.datasets import dataset_checks
+from c2o_evidence.doctor.gpus import gpu_checks
 from c2o_evidence.doctor.machine import machine_checks
 from c2o_evidence.doctor.optional import optional_checks
 from c2o_evidence.doctor.probe import probe_torch
@@ -24,7 +25,8 @@ def collect(
 
     Args:
         root: the checkout; by default the one that holds this file.
-        environ: where DETECTRON2_DATASETS and EXTRA_COCO_DATASETS are looked up; by default the process's.
+        environ: where DETECTRON2_DATASETS, EXTRA_COCO_DATASETS and the lists of GPUs are looked up; by default the
+            process's.
         probe: answers for torch and Detectron2 (see `probe_torch`).
     """
     root = root or Path(__file__).resolve().parent.parent.parent
@@ -34,6 +36,7 @@ def collect(
         (
             *version_checks(root, found),
             *machine_checks(root, found),
+            *gpu_checks(environ),
             *dataset_checks(root, environ),
             *optional_checks(found),
         )

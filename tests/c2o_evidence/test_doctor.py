@@ -1,6 +1,7 @@
 """`c2o doctor`: every absent thing is named with what to do; only what the main job needs makes it fail."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import namedtuple
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from c2o_evidence import doctor
-from c2o_evidence.doctor import datasets, machine, optional, versions
+from c2o_evidence.doctor import datasets, gpus, machine, optional, versions
 from c2o_evidence.doctor.probe import probe_torch
 from c2o_evidence.doctor.report import Check, Report, render
+from c2o_evidence.slots import acquire, machine_devices
 
 CPU_ANSWER = {
     "torch": "2.12.1+cu130",
@@ -123,6 +125,30 @@ class TestMachine:
     def test_device(self, tmp_path: Path) -> None:
         assert by_name(machine.machine_checks(tmp_path, CPU_ANSWER))["device"].detail == "CPU"
         assert by_name(machine.machine_checks(tmp_path, GPU_ANSWER))["device"].detail == "CUDA: A GPU"
+
+
+class TestGpus:
+    def test_none(self) -> None:
+        none = Check("machine", "GPU slots", True, "none (listed by C2O_GPUS)")
+        assert gpus.gpu_checks({"C2O_GPUS": ""}) == [none]
+
+    def test_who_holds_them(self, tmp_path: Path) -> None:
+        environ = {"C2O_GPUS": "fake-0,fake-1", "C2O_GPU_LEASES": str(tmp_path / "leases")}
+        free = gpus.gpu_checks(environ)
+        place = f"listed by C2O_GPUS, leases in {tmp_path}/leases"
+        assert [check.detail for check in free] == [f"2 of 2 free, {place}", "fake-0: free", "fake-1: free"]
+        assert not (tmp_path / "leases").exists(), "looking makes nothing"
+        with acquire(1, machine_devices(environ), tmp_path / "leases", "train tiny x 0"):
+            total, first, second = gpus.gpu_checks(environ)
+        assert total.detail == f"1 of 2 free, {place}"
+        assert first.name == "GPU 0" and first.detail.startswith(
+            f"fake-0: held by process {os.getpid()} (train tiny x 0) since 20"
+        )
+        assert second.detail == "fake-1: free"
+
+    def test_a_wrong_list(self) -> None:
+        (check,) = gpus.gpu_checks({"C2O_GPUS": "a,a"})
+        assert (check.ok, check.detail) == (False, "C2O_GPUS: a is listed twice; list each device once")
 
 
 class TestDatasets:

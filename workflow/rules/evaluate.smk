@@ -21,6 +21,7 @@ rule evaluate:
         ENVIRONMENT
     threads: processes_of
     resources:
+        gpu=gpus_of,
         mem_mb=lambda wildcards, threads: 2000 * threads,
         runtime=60,
     params:

@@ -203,3 +203,6 @@ def suite_list():
         f"  {f'SUITE{REDUCED}':<43} in place of a suite: its jobs on a budget for tests"
     )
     return "\n".join([*lines, ""])
+
+
+include: "gpus.smk"

@@ -19,6 +19,7 @@ rule timing:
         ENVIRONMENT
     threads: workflow.cores
     resources:
+        gpu=gpus_of,
         mem_mb=2000,
         runtime=60,
     params:

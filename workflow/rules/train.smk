@@ -30,6 +30,7 @@ rule train:
         ENVIRONMENT
     threads: processes_of
     resources:
+        gpu=gpus_of,
         mem_mb=lambda wildcards, threads: 2000 * threads,
         runtime=120,
     params:

@@ -1,4 +1,4 @@
-"""What surrounds the one call of a job: pins, log, terminal lines, input checks, record, readable errors."""
+"""What surrounds the one call of a job: pins, log, terminal lines, input checks, GPUs, record, readable errors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Any
 
 from c2o_evidence.code import code_digest
 from c2o_evidence.digests import check_sidecar, sha256_file
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import EvidenceError, SlotError
 from c2o_evidence.records import read_record, utc_now, write_record
+from c2o_evidence.slots import Assignment, assign, devices_needed, devices_of_gres
 from c2o_evidence.suite import Suite, load_suite
 from c2o_model.determinism import pin_environment
 
@@ -84,6 +85,24 @@ class Job:
                 f"(planned {planned[0]}, now {digest}); type the command again"
             )
 
+    def take_gpus(self) -> Assignment:
+        """The devices that the rule asks for with its resource `gpu`, this process's until it and its children end.
+
+        Raises:
+            SlotError: fewer are there, or the run may use none and the job needs one, or MODEL.DEVICE is wrong.
+        """
+        resources = self.snakemake.resources
+        asked = resources.get("gpu")
+        if asked is not None:
+            asked = asked or devices_of_gres(str(resources.get("gres", "")))
+            needed = devices_needed(self.suite, self.snakemake.wildcards.get("experiment"))
+            if needed and not asked:
+                raise SlotError(f"{self.title}: MODEL.DEVICE is cuda, and --resources or --set-resources allow gpu=0")
+        given = assign(asked or 0, self.title, os.environ, self.say, resources.get("nodes", 1))
+        if asked:
+            print(given.text, flush=True)
+        return given
+
     def refuse_stale_results(self) -> None:
         """Check by their records that all results were made by what the suite and the sources are now.
 
@@ -130,8 +149,9 @@ class Job:
 def job(snakemake: Any) -> Iterator[Job]:
     """Run the body of a script; enter before anything imports torch.
 
-    The body starts with the checkpoints among the inputs checked against their sidecars. An error ends the
-    process with status 1 and is in the log: one line where it says what to do, else with its traceback.
+    The body starts with the checkpoints among the inputs checked against their sidecars, and with the GPUs that the
+    rule asks for as the only ones it sees. An error ends the process with status 1 and is in the log: one line where
+    it says what to do, else with its traceback.
     """
     pin_environment()
     log = Path(snakemake.log[0])
@@ -145,7 +165,11 @@ def job(snakemake: Any) -> Iterator[Job]:
         for path in snakemake.input:
             if path.endswith("/model.safetensors"):
                 check_sidecar(path)
-        yield running
+        gpus = running.take_gpus()
+        try:
+            yield running
+        finally:
+            gpus.release()
     except Exception as error:
         if _tells_what_to_do(error):
             print(f"Error: {error}", file=sys.stderr)
