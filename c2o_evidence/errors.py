@@ -29,6 +29,10 @@ class LockError(EvidenceError):
     """Another process holds a lock for longer than we are ready to wait."""
 
 
+class ClusterError(EvidenceError):
+    """SLURM cannot be used, or does not do what it is asked."""
+
+
 class UnsafePathError(EvidenceError):
     """A path read from a file would leave the directory it belongs to."""
 
