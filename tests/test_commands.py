@@ -184,13 +184,22 @@ class TestContinuousIntegration:
         path.write_text(f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>")
         return path
 
-    def test_skips_and_missing_parts_are_found(self, ran: ModuleType, tmp_path: Path) -> None:
+    def test_skips_and_missing_parts_are_found(
+        self, ran: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         passed = dict.fromkeys([f"{part}.test_a.test_b" for part in ran.MUST_PASS])
         file = tmp_path / "tests.xml"
         assert ran.faults(self.results(file, passed)) == []
         assert ran.faults(self.results(file, passed | {"tests.x.test_gpu": "needs CUDA"})) == []
         assert ran.faults(self.results(file, passed | {"tests.x.test_y": "too slow"})) == [
             "tests.x.test_y: skipped, but it must run: too slow"
+        ]
+        no_slurm = {"tests.slurm.test_z": "SLURM is not installed (slurmd not found)"}
+        monkeypatch.delenv("C2O_REQUIRE_SLURM", raising=False)
+        assert ran.faults(self.results(file, passed | no_slurm)) == []
+        monkeypatch.setenv("C2O_REQUIRE_SLURM", "1")
+        assert ran.faults(self.results(file, passed | no_slurm)) == [
+            "tests.slurm.test_z: skipped, but it must run: SLURM is not installed (slurmd not found)"
         ]
         del passed["tests.workflow.test_a.test_b"]
         assert ran.faults(self.results(file, passed)) == ["tests.workflow: no test passed"]
