@@ -1,7 +1,7 @@
 """Which SLURM jobs write in a checkout: by the name that we give them, and by where and how they were submitted.
 
 The name of a job is `c2o-SUITE-DIGEST_UUID`, DIGEST being that of the checkout's path. A Snakemake that was started
-without `c2o run` names its jobs otherwise: those are known by their working directory and the executor plugin's comment.
+without `c2o run` names its jobs otherwise: those are known by their working directory and the plugin's comment.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-SLURM_COMMANDS = frozenset(["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun", "which", "sh"])
+SPEAKING = frozenset(["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "srun", "which", "sh"])
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,12 @@ def is_stopped(pid: int) -> bool:
 def works_here(pid: int) -> bool:
     """Whether the leader of a session has a job running on this machine, not only commands that speak with SLURM."""
     return any(
-        process.session == pid and process.pid != pid and process.command not in SLURM_COMMANDS
-        for process in processes()
+        process.session == pid and process.pid != pid and process.command not in SPEAKING for process in processes()
     )
 
 
 def submitting(digest: str) -> list[int]:
-    """Processes of `sbatch` that are about to submit a job with this digest in its name: a killed driver leaves them."""
+    """Processes of `sbatch` about to submit a job with this digest in its name: a killed driver leaves them."""
     found = []
     for process in processes():
         if process.command != "sbatch" or process.pid == os.getpid():

@@ -35,7 +35,7 @@ RESULT = re.compile(
 
 BUNDLE = re.compile(rf"results/(?P<suite>{NAME})/bundle/.+")
 STATE = re.compile(
-    rf"results/\.state/(?P<suite>{NAME})/(?P<job>{NAME}/seed\d+)/(?:state-\d+\.safetensors(?:\.sha256)?|progress\.json|lock)"
+    rf"results/\.state/(?P<suite>{NAME})/(?P<job>{NAME}/seed\d+)/(?:state-\d+\.safetensors(?:\.sha256)?|progress\.(?:json|host)|lock)"
 )
 ENTRY_FILE = re.compile(rf"results/\.state/trained/(?P<key>{KEY})/{_any_of((*FILES, ENTRY))}")
 ENTRY_LOCK = re.compile(rf"results/\.state/trained/{KEY}\.lock")
