@@ -19,6 +19,7 @@ shell.prefix(
 
 
 include: "workflow/rules/suites.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/lock.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -40,6 +41,7 @@ wildcard_constraints:
 
 
 onstart:
+    refuse_a_lost_executor()
     hold_run_lock()
 
 

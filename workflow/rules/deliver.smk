@@ -34,6 +34,7 @@ rule bundle:
         sums="results/{suite}/bundle/SHA256SUMS",
     log:
         "logs/{suite}/bundle.log",
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
@@ -55,6 +56,7 @@ rule freeze:
         frozen=temp("results/{suite}/frozen"),
     log:
         "logs/{suite}/freeze.log",
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

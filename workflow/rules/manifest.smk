@@ -17,6 +17,7 @@ rule manifest:
         manifest="results/{suite}/manifest.tsv",
     log:
         "logs/{suite}/manifest.log",
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
