@@ -267,11 +267,11 @@ def tell(name: str, extra: Sequence[str], root: Path) -> int:
     return subprocess.run(snakemake_command(f"deliverables/{name}", extra), cwd=root, check=False).returncode
 
 
-def finished(build: Build, code: int, interrupted: bool, started: float, command: str) -> int:
-    """Tell how a build has ended; the exit code for the user, who has typed `command`."""
+def finished(build: Build, code: int, interrupted: bool, started: float, command: str, stopped: str = "stopped") -> int:
+    """Tell how a build has ended; the exit code for the user, who has typed `command` and may have `stopped` it."""
     took = format_duration(time.monotonic() - started)
     if interrupted:
-        print(f"stopped after {took}. Training keeps its state: `{command}` resumes.", file=build.stream)
+        print(f"{stopped} after {took}. Training keeps its state: `{command}` resumes.", file=build.stream)
         return 130
     if code != 0:
         told = explain_failure(build.log, build.root, build.log_path, build.target)

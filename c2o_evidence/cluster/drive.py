@@ -63,7 +63,7 @@ def run_on_slurm(
 
     started = time.monotonic()
     with run_lock(root, DRIVER_LOCK):
-        failures = 0
+        failures, ended = 0, True
         while True:
             if failures:
                 wait_for_slurm(say)
@@ -78,17 +78,17 @@ def run_on_slurm(
             if code == 0 and not interrupted:
                 no_orphans_left(root)
                 break
-            _end_jobs(root, say)
             why = "" if interrupted else _worth_a_restart(build, code)
             failures = 1 if build.log.done else failures + 1
-            if not why:
-                break
-            if failures > driving.restarts:
-                say(f"{why}; not started again after {driving.restarts} restarts without a finished step")
+            if not why or failures > driving.restarts:
+                ended = _end_jobs(root, say)
+                if why:
+                    say(f"{why}; not started again after {driving.restarts} restarts without a finished step")
                 break
             say(f"{why}: restart {failures} of {driving.restarts}")
-            time.sleep(PAUSE_S * 2 ** (failures - 1))
-    return finished(build, code, interrupted, started, f"c2o run {suite.name} --on slurm")
+            time.sleep(min(60.0, PAUSE_S * 2 ** min(failures - 1, 10)))
+    stopped = "stopped, its SLURM jobs are cancelled," if ended else "stopped"
+    return finished(build, code, interrupted, started, f"c2o run {suite.name} --on slurm", stopped)
 
 
 def _worth_a_restart(build: Build, code: int) -> str:
@@ -102,13 +102,15 @@ def _worth_a_restart(build: Build, code: int) -> str:
     return ""
 
 
-def _end_jobs(root: Path, say: Callable[[str], None]) -> None:
+def _end_jobs(root: Path, say: Callable[[str], None]) -> bool:
     """Cancel what an ended driver has left: Snakemake cancels the jobs that it has in mind at that moment."""
     try:
         with run_lock(root):
-            clear_orphans(root, False, say)
+            clear_orphans(root, False, say, "that this run leaves")
     except ClusterError as error:
         say(f"{error}\n{_left(root)}")
+        return False
+    return True
 
 
 def _left(root: Path) -> str:

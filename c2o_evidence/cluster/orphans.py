@@ -15,19 +15,20 @@ from c2o_evidence.cluster.queue import QueuedJob, cancel, jobs_here, wait_until_
 from c2o_evidence.errors import ClusterError
 
 CANCEL_S = 180.0  # KillWait, the epilog and a slow controller
+REFUSED_S = 5.0
 SUBMIT_S = 60.0
 TELL_S = 60.0
 MARKER = Path(".snakemake", "c2o.slurm")  # jobs have been submitted from this checkout
 
 
-def clear_orphans(root: Path, keep_running: bool, say: Callable[[str], None]) -> int:
+def clear_orphans(root: Path, keep_running: bool, say: Callable[[str], None], whose: str = "of an earlier run") -> int:
     """See to it that no job of the checkout is left; how many there were.
 
     Args:
         root: the checkout.
         keep_running: wait for those that run, as long as it takes; a training is then found done. Those that wait in
             the queue are cancelled in any case: what they would do is submitted again.
-        say: takes a line for the user.
+        say: takes a line for the user, who is told `whose` jobs they are.
 
     Raises:
         ClusterError: the queue cannot be asked, or a job cannot be cancelled or does not end.
@@ -39,10 +40,10 @@ def clear_orphans(root: Path, keep_running: bool, say: Callable[[str], None]) ->
     kept = [job for job in orphans if keep_running and not job.waits]
     gone = [job for job in orphans if job not in kept]
     if gone:
-        say(f"cancelling {named(gone)} of an earlier run")
+        say(f"cancelling {named(gone)} {whose}")
         _cancel(root, gone)
     if kept:
-        say(f"waiting for {named(kept)} of an earlier run; Ctrl-C stops waiting, `--orphans cancel` would cancel")
+        say(f"waiting for {named(kept)} {whose}; Ctrl-C stops waiting, `--orphans cancel` would cancel")
         last = time.monotonic()
 
         def still(left: list[QueuedJob]) -> None:
@@ -96,13 +97,17 @@ def named(jobs: list[QueuedJob]) -> str:
 
 
 def _cancel(root: Path, jobs: list[QueuedJob]) -> None:
-    cancel(jobs)
-    left = wait_until_gone(root, [job.number for job in jobs], CANCEL_S)
+    refused = ""
+    try:
+        cancel(jobs)
+    except ClusterError as error:  # such as those of another user; or of jobs that have ended just now
+        refused = f"{error}; "
+    left = wait_until_gone(root, [job.number for job in jobs], REFUSED_S if refused else CANCEL_S)
     if left:
         users = ", ".join(sorted({job.user for job in left}))
         raise ClusterError(
-            f"{named(left)} of {users}: cancelled, but not gone after {CANCEL_S:g} s; "
-            f"look with `scontrol show job {left[0].number}`, then type the command again"
+            f"{refused}{named(left)} of {users} cannot be ended; "
+            f"look with `scontrol show job {left[0].number}`, and type the command again once they are gone"
         )
 
 

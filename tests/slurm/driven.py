@@ -25,24 +25,7 @@ experiments:
 rows:
   - {exp_id: baseline_1, experiment: baseline, sample_step: 1}
 """
-PROFILE = """\
-executor: slurm
-jobs: 10
-cores: 2
-default-resources: {slurm_partition: batch, mem_mb: 1000, runtime: 10, nodes: 1}
-set-resources: {train: {mem_mb: 1000}, evaluate: {mem_mb: 1000}}
-slurm-status-command: squeue
-slurm-status-attempts: 500
-slurm-init-seconds-before-status-checks: 1
-max-status-checks-per-second: 5
-latency-wait: 10
-rerun-triggers: [params, input]
-max-checksum-file-size: 1TB
-rerun-incomplete: true
-nolock: true
-keep-going: true
-scheduler: greedy
-"""
+SHORT = ("--until", "train", "--max-status-checks-per-second", "5")
 # The plugin asks SLURM ever more rarely while nothing ends, 10 s later each time: here once a second.
 QUICK = """\
 import sys
@@ -52,6 +35,9 @@ if "snakemake" in sys.orig_argv and "--executor" not in sys.orig_argv:
 """
 WRITERS = """\
     import fcntl
+    import os
+
+    assert os.environ["C2O_RUN"] == Path(".snakemake/c2o.lock").read_text()
 
     def note(what):
         with open("stub.writers", "a") as writers:
@@ -78,8 +64,8 @@ class Driven:
         self.wait = self.path / "stub.wait"
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`c2o run short --on slurm --until train ARGUMENTS`; its output goes to `output`, behind what is there."""
-        command = [sys.executable, "-m", "c2o_evidence.cli", "run", "short", "--on", "slurm", "--until", "train"]
+        """`c2o run short --on slurm` up to the trainings; its output goes to `output`, behind what is there."""
+        command = [sys.executable, "-m", "c2o_evidence.cli", "run", "short", "--on", "slurm", *SHORT]
         with self.output.open("ab") as output:
             return subprocess.Popen(
                 [*command, *arguments],
@@ -153,10 +139,6 @@ def create(path: Path) -> Checkout:
     """The checkout with its data set, which a local Snakemake makes; copy it for each test."""
     checkout = Checkout.create(path, stubs=True)
     (path / "configs/suites/short.yaml").write_text(SUITE)
-    for old in (path / "profiles/slurm").glob("*"):
-        old.unlink()
-    (path / "profiles/slurm").mkdir(exist_ok=True)
-    (path / "profiles/slurm/profile.yaml").write_text(PROFILE)
     (path / "quick").mkdir()
     (path / "quick/sitecustomize.py").write_text(QUICK)
     anchor = '    while Path("stub.wait").exists():\n'

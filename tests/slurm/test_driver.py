@@ -102,7 +102,10 @@ def test_an_interrupt_cancels_the_jobs(driven: Driven) -> None:
     driven.began(2)
     process.send_signal(signal.SIGINT)
     assert driven.ended(process) == 130, driven.said
-    assert "stopped after" in driven.said and "`c2o run short --on slurm` resumes" in driven.said
+    assert (
+        "stopped, its SLURM jobs are cancelled, after " in driven.said
+        and "`c2o run short --on slurm` resumes" in driven.said
+    )
     assert not driven.cluster.jobs()
     assert "Traceback" not in driven.said
 

@@ -69,8 +69,27 @@ def test_a_job_that_does_not_end_stops_the_new_run(root: Path, monkeypatch: pyte
     queue = Queue(monkeypatch, job("1", "COMPLETING"))
     queue.stuck = True
     monkeypatch.setattr(orphans, "CANCEL_S", 0.0)
-    with pytest.raises(ClusterError, match=r"1 SLURM job \(1\) of ann: cancelled, but not gone after 0 s; look with"):
+    with pytest.raises(
+        ClusterError, match=r"^1 SLURM job \(1\) of ann cannot be ended; look with `scontrol show job 1`"
+    ):
         clear_orphans(root, False, lambda text: None)
+
+
+def test_jobs_of_another_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(monkeypatch, job("1", "RUNNING"))
+    queue.stuck = True
+    refusal = ClusterError("scancel: error: Kill job error on job id 1: Access/permission denied")
+
+    def refuse(jobs: list[QueuedJob]) -> None:
+        raise refusal
+
+    monkeypatch.setattr(orphans, "cancel", refuse)
+    monkeypatch.setattr(orphans, "REFUSED_S", 0.0)
+    with pytest.raises(ClusterError, match=r"Access/permission denied; 1 SLURM job \(1\) of ann cannot be ended"):
+        clear_orphans(root, False, lambda text: None)
+    queue.stuck = False
+    queue.looks = 3
+    assert clear_orphans(root, False, lambda text: None) == 0, "one that ended meanwhile is no fault"
 
 
 def test_a_plain_snakemake_asks_where_jobs_have_been_submitted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
