@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.slurm import toy_cluster
+from tests.slurm.conftest import running
 from tests.slurm.toy_cluster import ToyCluster, wait_for
 from tests.slurm.toy_processes import marked
 
@@ -56,3 +60,16 @@ def test_nothing_of_it_outlives_tests_that_are_killed(cluster: ToyCluster) -> No
     root = Path(done.stdout.split()[0])
     assert done.returncode == -9 and root != cluster.root
     wait_for(lambda: not marked(root) and not root.exists(), 10, lambda: f"{marked(root)} are left of {root}")
+
+
+def test_without_the_packages_tests_say_so_and_fail_where_they_must_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_cluster, "SEARCHED", "/nowhere")
+    monkeypatch.delenv("C2O_REQUIRE_SLURM", raising=False)
+    told = (
+        r"SLURM is not installed \(munged, slurmctld.* not found\): apt-get install --no-install-recommends slurm"
+    )
+    with pytest.raises(pytest.skip.Exception, match=told):
+        next(running(accounting=False))
+    monkeypatch.setenv("C2O_REQUIRE_SLURM", "1")
+    with pytest.raises(pytest.fail.Exception, match=rf"C2O_REQUIRE_SLURM is set, but {told}"):
+        next(running(accounting=False))

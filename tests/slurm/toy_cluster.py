@@ -185,13 +185,16 @@ class ToyCluster:
     # Its use
 
     def environment(self) -> dict[str, str]:
-        """This process' environment with what commands and jobs need to find the cluster.
+        """This process' environment with what commands and jobs need to find the cluster."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
+        return kept | self.own_environment()
+
+    def own_environment(self) -> dict[str, str]:
+        """What commands and jobs need in their environment to find the cluster.
 
         The step inside a job loses SLURM_CONF, so an `srun` that puts it back comes first on PATH.
         """
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
         return {
-            **kept,
             "SLURM_CONF": str(self.layout.conf),
             "PATH": f"{self.root / 'bin'}:{SEARCHED}",
             MARK: str(self.root),

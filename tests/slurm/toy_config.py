@@ -108,7 +108,7 @@ class Layout:
         return "\n".join([*lines, ""])
 
     def gres_conf(self) -> str:
-        """The GPUs: a line with a count alone would register none, so each has a device file (which may be any device)."""
+        """The GPUs: a line with a count alone would register none, so each has a file, of whatever device."""
         lines = [
             f"NodeName={name} Name=gpu Type=toy File={self.gpu_file(name, number)}"
             for name in self.node_names

@@ -1,0 +1,35 @@
+"""Checkouts of the repository (tests/workflow/conftest.py) whose jobs may run on the cluster for tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.slurm import driver
+from tests.slurm.toy_cluster import ToyCluster
+from tests.workflow.conftest import Checkout
+
+
+class ClusterCheckout(Checkout):
+    """A checkout that knows a cluster: `run` works on this machine, `run_on_slurm` there."""
+
+    def on(self, cluster: ToyCluster) -> "ClusterCheckout":
+        self.environment |= cluster.own_environment()
+        return self
+
+    def slurm_command(self, *arguments: str, profile: str = "--workflow-profile") -> list[str]:
+        return [sys.executable, str(Path(driver.__file__)), profile, "profiles/slurm", *arguments]
+
+    def run_on_slurm(
+        self, *arguments: str, profile: str = "--workflow-profile", timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        """Snakemake with the profile for SLURM to its end; stderr is put behind stdout."""
+        return subprocess.run(
+            self.slurm_command(*arguments, profile=profile),
+            cwd=self.path,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
