@@ -97,8 +97,8 @@ def _worth_a_restart(build: Build, code: int) -> str:
         return f"the driver made no progress ({build.stalled})"
     if code < 0:
         return f"the driver was killed (signal {-code})"
-    if any(text in line for line in build.log.submissions_failed for text in AWAY):
-        return "SLURM's controller was away while jobs were submitted"
+    if any(text in line for line in (*build.log.submissions_failed, *build.log.errors) for text in AWAY):
+        return "SLURM's controller was away when it was needed"
     return ""
 
 

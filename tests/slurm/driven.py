@@ -60,7 +60,7 @@ class Driven:
         self.checkout, self.cluster = checkout, cluster
         self.path = checkout.path
         self.output = self.path / "output.txt"
-        self.environment = {**checkout.environment, **cluster.environment(), "PYTHONPATH": str(self.path / "quick")}
+        self.environment = {**checkout.environment, **cluster.own_environment(), "PYTHONPATH": str(self.path / "quick")}
         self.wait = self.path / "stub.wait"
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:

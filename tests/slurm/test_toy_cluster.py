@@ -65,9 +65,7 @@ def test_nothing_of_it_outlives_tests_that_are_killed(cluster: ToyCluster) -> No
 def test_without_the_packages_tests_say_so_and_fail_where_they_must_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy_cluster, "SEARCHED", "/nowhere")
     monkeypatch.delenv("C2O_REQUIRE_SLURM", raising=False)
-    told = (
-        r"SLURM is not installed \(munged, slurmctld.* not found\): apt-get install --no-install-recommends slurm"
-    )
+    told = r"SLURM is not installed \(munged, slurmctld.* not found\): apt-get install --no-install-recommends slurm"
     with pytest.raises(pytest.skip.Exception, match=told):
         next(running(accounting=False))
     monkeypatch.setenv("C2O_REQUIRE_SLURM", "1")

@@ -46,3 +46,7 @@ def hold_run_lock():
         stop(error)
     sign(run_lock)
     os.environ[RUN] = last_holder(Path())
+
+
+onsuccess:
+    no_orphans_left(Path())

@@ -17,6 +17,7 @@ AWAY = (
     "    message: SLURM sbatch failed. The error message was 'sbatch: error: Batch job submission failed: "
     "Unable to contact slurm controller (connect failure)'."
 )
+ASKED = "Error: squeue: slurm_load_jobs error: Unable to contact slurm controller (connect failure); look with x"
 REFUSED = "    message: SLURM sbatch failed. The error message was 'sbatch: error: Invalid account'."
 DONE = "3 of 9 steps (33%) done"
 
@@ -78,7 +79,8 @@ def test_the_command_line_and_the_order_of_things(root: Path, monkeypatch: pytes
     [
         ((-9, []), "the driver was killed (signal 9): restart 1 of 3"),
         (("silence", []), "the driver made no progress (silence): restart 1 of 3"),
-        ((1, [AWAY]), "SLURM's controller was away while jobs were submitted: restart 1 of 3"),
+        ((1, [AWAY]), "SLURM's controller was away when it was needed: restart 1 of 3"),
+        ((1, [ASKED]), "SLURM's controller was away when it was needed: restart 1 of 3"),
     ],
 )
 def test_what_is_started_again(
