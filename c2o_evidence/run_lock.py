@@ -81,6 +81,8 @@ def release(stream: IO[str]) -> None:
     if not stream.closed:
         with suppress(OSError):
             os.utime(stream.fileno(), (0, 0))
+        with suppress(OSError):  # closing alone frees it only when no other thread is about to touch it
+            fcntl.flock(stream, fcntl.LOCK_UN)
         stream.close()
 
 
@@ -132,8 +134,8 @@ def _age(path: Path) -> float:
 
 
 def _beat(stream: IO[str]) -> None:
-    while True:
-        time.sleep(BEAT_S)
+    never = threading.Event()
+    while not never.wait(BEAT_S):
         try:
             os.utime(stream.fileno())
         except (OSError, ValueError):  # given back, or the file system is away for a moment

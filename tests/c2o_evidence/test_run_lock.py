@@ -61,6 +61,13 @@ def test_a_dead_run_of_this_host_holds_nothing(tmp_path: Path) -> None:
     take_run_lock(tmp_path).close()
 
 
+def test_it_is_free_as_soon_as_it_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT_S", 0.0)  # touched without a pause
+    for _ in range(200):
+        with run_lock(tmp_path):
+            pass
+
+
 def test_without_locks_the_touched_file_is_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
