@@ -33,6 +33,10 @@ class SlotError(EvidenceError):
     """The GPUs that a job needs are not there, or cannot be shared out."""
 
 
+class ClusterError(EvidenceError):
+    """SLURM cannot be used, or does not do what it is asked."""
+
+
 class UnsafePathError(EvidenceError):
     """A path read from a file would leave the directory it belongs to."""
 

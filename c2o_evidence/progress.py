@@ -7,6 +7,8 @@ left its `record.json`. From these and the speeds seen so far the remaining time
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +20,10 @@ from c2o_evidence.json_file import parse_json
 from c2o_evidence.limits import MAX_RECORD, MAX_STATE
 from c2o_evidence.plain_file import read_plain
 
+HOST_FILE = "progress.host"  # the name of the machine that writes progress.json
+# Seen from another machine a training that has not written for so long is taken for dead. Saving its state takes time.
+QUIET_S = 120.0
+QUIET_ITERATIONS = 20
 MAX_NUMBER = 1e15  # of iterations, seconds or loss: what is larger, or no number, is rubbish
 
 
@@ -25,7 +31,7 @@ MAX_NUMBER = 1e15  # of iterations, seconds or loss: what is larger, or no numbe
 class TrainingProgress:
     """One progress file.
 
-    `loss` is None before the first iteration; `alive`: its process still runs on this machine.
+    `loss` is None before the first iteration; `alive`: it still runs, as far as can be told (`still_runs`).
     """
 
     experiment: str
@@ -53,6 +59,25 @@ def process_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def still_runs(progress: Path, pid: int, seconds_per_iteration: float) -> bool:
+    """Whether the training that writes a progress file still does.
+
+    On the machine where it was begun (`progress.host` beside it; without one that is taken to be this machine) by its
+    process; seen from elsewhere, as on a cluster, by the age of the file: it is written every few iterations.
+    """
+    try:
+        host = read_plain(progress.with_name(HOST_FILE), MAX_STATE).decode("utf-8", "replace").strip()
+    except OSError:
+        host = ""
+    if host in ("", socket.gethostname()):
+        return process_alive(pid)
+    try:
+        age = time.time() - progress.stat().st_mtime
+    except OSError:
+        return False
+    return age < max(QUIET_S, QUIET_ITERATIONS * seconds_per_iteration)
 
 
 def _number(value: Any, default: float = 0.0) -> float:
@@ -85,7 +110,7 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
                 loss=_number(loss) if isinstance(loss, (int, float)) else None,
                 seconds_per_iteration=_number(data.get("seconds_per_iteration")),
                 eta_s=_number(data.get("eta_s")),
-                alive=process_alive(int(_number(data.get("pid")))),
+                alive=still_runs(path, int(_number(data.get("pid"))), _number(data.get("seconds_per_iteration"))),
             )
         )
     return found

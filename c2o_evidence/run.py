@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from c2o_evidence.progress import Job, TrainingProgress, format_duration, read_progress, refined, seconds_left
 from c2o_evidence.run_view import BuildState, View, make_view
 from c2o_evidence.snakelog import JobBlock, SnakemakeLog
+
+if TYPE_CHECKING:
+    from c2o_evidence.cluster.watchdog import Watchdog
 
 POLL_S = 0.3
 REFINE_S = 5.0  # between two looks at the records for how long jobs take
@@ -138,7 +141,8 @@ class Build:
     """One run of Snakemake with its view.
 
     `jobs` are the suite's jobs with their cost, for the remaining time; `targets` (default: the deliverable) are
-    relative to `root`; `environment` takes the place of this process's.
+    relative to `root`; `environment` takes the place of this process's. A `watchdog` ends a Snakemake that stands
+    still: `stalled` then says why.
     """
 
     def __init__(
@@ -150,6 +154,7 @@ class Build:
         *,
         targets: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.name = name
         self.jobs = jobs
@@ -158,6 +163,8 @@ class Build:
         self.target = f"deliverables/{name}"
         self.targets = list(targets) or [self.target]
         self.environment = environment
+        self.watchdog = watchdog
+        self.stalled = ""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.log_path = root / "logs" / name / f"snakemake-{stamp}-{os.getpid()}.log"
         self.log = SnakemakeLog()
@@ -181,6 +188,10 @@ class Build:
                 for line in read():
                     self.log.feed(line)
                 view.update(self._state(started, interrupted=signals.received > 0))
+                if self.watchdog and (stalled := self.watchdog.look(process.pid, self.log)):
+                    self.stalled = stalled
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
                 time.sleep(POLL_S)
             for line in read():
                 self.log.feed(line)
@@ -201,6 +212,7 @@ class Build:
             running=[str(block) for block in self.log.running.values()],
             training=_unfinished(training),
             phase=phase,
+            queue=self.watchdog.queue_line if self.watchdog else "",
         )
 
     def _fraction(self, left: float, total: float) -> float:
@@ -240,21 +252,32 @@ def run_suite(suite_name: str, extra: Sequence[str], root: Path, stream: TextIO 
     suite = load_suite(suite_name, root)
     build = Build(suite.name, jobs_of(suite, root), root, out)
     if only_tells(extra):
-        return subprocess.run(snakemake_command(build.target, extra), cwd=root, check=False).returncode
+        return tell(suite.name, extra, root)
     started = time.monotonic()
     view = make_view(suite.name, out)
     try:
         code, interrupted = build.run(extra, view)
     finally:
         view.close()
+    return finished(build, code, interrupted, started, f"c2o run {suite.name}")
+
+
+def tell(name: str, extra: Sequence[str], root: Path) -> int:
+    """Let Snakemake say something about a deliverable, as it is; its exit code."""
+    return subprocess.run(snakemake_command(f"deliverables/{name}", extra), cwd=root, check=False).returncode
+
+
+def finished(build: Build, code: int, interrupted: bool, started: float, command: str, stopped: str = "stopped") -> int:
+    """Tell how a build has ended; the exit code for the user, who has typed `command` and may have `stopped` it."""
     took = format_duration(time.monotonic() - started)
     if interrupted:
-        print(f"stopped after {took}. Training keeps its state: `c2o run {suite.name}` resumes.", file=out)
+        print(f"{stopped} after {took}. Training keeps its state: `{command}` resumes.", file=build.stream)
         return 130
     if code != 0:
-        print("\n".join(explain_failure(build.log, root, build.log_path, build.target)), file=out)
+        told = explain_failure(build.log, build.root, build.log_path, build.target)
+        print("\n".join(told), file=build.stream)
         return max(code, 1)  # negative where a signal has ended Snakemake
-    print_result(root, suite.name, took, out)
+    print_result(build.root, build.name, took, build.stream)
     return 0
 
 

@@ -20,7 +20,7 @@ PLAIN_INTERVAL_S = 15.0
 class BuildState:
     """What there is to show at one moment.
 
-    `left_s` is None while nothing can be said about the remaining time.
+    `left_s` is None while nothing can be said about the remaining time; `queue` is a line about the cluster's queue.
     """
 
     fraction: float
@@ -31,6 +31,7 @@ class BuildState:
     running: Sequence[str]
     training: Sequence[TrainingProgress]
     phase: str
+    queue: str = ""
 
     def without_progress(self) -> list[str]:
         """Running jobs that no training line speaks of: other stages, and trainings that are starting."""
@@ -78,6 +79,7 @@ class PlainView:
                 f"step {state.steps_done}/{state.steps_total}",
                 _remaining(state),
             ]
+            parts += [state.queue]
             parts += [training_line(item) for item in state.training]
             parts += state.without_progress()
         text = " | ".join(part for part in parts if part)
@@ -125,7 +127,8 @@ class RichView:
             bar = ProgressBar(total=1.0, completed=item.fraction, style="grey23")
             body.add_row(f"  {item.experiment} seed {item.seed}", bar, numbers)
         others = [Text(f"  {name}") for name in state.without_progress()]
-        return Group(head, note, body, *others)
+        queue = [Text(f"  {state.queue}", style="dim")] if state.queue else []
+        return Group(head, note, *queue, body, *others)
 
     def close(self) -> None:
         self._live.stop()

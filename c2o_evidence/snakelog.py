@@ -15,7 +15,8 @@ _ERROR = re.compile(r"Error in (?:local)?rule ([\w.]+)[:,]")
 _MESSAGE = re.compile(r"Job (\d{1,9}): (.*)")
 _FINISHED = re.compile(r"Finished jobid: (\d{1,9})")
 _STEPS = re.compile(r"(\d{1,9}) of (\d{1,9}) steps \(.*\) done")
-_CORES = re.compile(r"Provided cores: (\d{1,9})")
+_CORES = re.compile(r"Provided (?:cores|remote nodes): (\d{1,9})")  # the nodes of a cluster are said last
+_NOT_SUBMITTED = "SLURM sbatch failed."
 _TOTAL = re.compile(r"total\s+(\d{1,9})")
 _FIELD = re.compile(r" {4}(\w+): (.*)")
 _LOG_NOTE = " (check log file(s) for error details)"
@@ -45,19 +46,27 @@ class JobBlock:
 
 @dataclass
 class SnakemakeLog:
-    """What the log says so far. `feed` takes one line at a time."""
+    """What the log says so far. `feed` takes one line at a time.
 
+    `lines` counts them; `submissions_failed` are those with what sbatch said.
+    """
+
+    lines: int = 0
     cores: int = 1
     total: int = 0
     done: int = 0
     running: dict[str, JobBlock] = field(default_factory=dict)
     failed: list[JobBlock] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    submissions_failed: list[str] = field(default_factory=list)
     _block: JobBlock | None = None
     _in_error: bool = False
 
     def feed(self, line: str) -> None:
+        self.lines += 1
         line = line.rstrip()
+        if _NOT_SUBMITTED in line:
+            self.submissions_failed.append(line)
         if self._block is not None:
             match = _FIELD.match(line)
             if match:

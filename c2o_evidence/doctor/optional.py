@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from c2o_evidence.cluster.queue import ask
 from c2o_evidence.doctor.report import Check
 from c2o_evidence.doctor.versions import SETUP, installed_version
+from c2o_evidence.errors import ClusterError
 
 SECTION = "optional"
-SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel")
+SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "sinfo")
 
 
 def optional_checks(found: Mapping[str, Any]) -> list[Check]:
@@ -63,11 +65,15 @@ def slurm_check() -> Check:
     missing = [name for name in SLURM_COMMANDS if shutil.which(name) is None]
     plugin = installed_version("snakemake-executor-plugin-slurm")
     if missing:
-        advice = "only for a cluster (`c2o run SUITE --workflow-profile DIR`): work on a submit host of the cluster"
+        advice = "only for a cluster (`c2o run SUITE --on slurm`): work on a submit host of the cluster"
         return Check(SECTION, "SLURM", False, f"no {', '.join(missing)}", advice)
     if plugin is None:
         return Check(SECTION, "SLURM", False, "no snakemake-executor-plugin-slurm", SETUP)
-    return Check(SECTION, "SLURM", True, f"executor plugin {plugin}")
+    try:
+        partitions = ask("sinfo", "--noheader", "--format=%P").split()
+    except ClusterError as error:
+        return Check(SECTION, "SLURM", False, "its controller does not answer", str(error))
+    return Check(SECTION, "SLURM", True, f"executor plugin {plugin}, partitions {', '.join(partitions)}")
 
 
 def weights_check() -> Check:

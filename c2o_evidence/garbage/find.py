@@ -19,7 +19,7 @@ from c2o_evidence.json_file import parse_json
 from c2o_evidence.ledger import read_ledger
 from c2o_evidence.limits import MAX_STATE
 from c2o_evidence.plain_file import read_plain
-from c2o_evidence.progress import process_alive
+from c2o_evidence.progress import still_runs
 from c2o_evidence.records import read_record
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.swap import ASIDE, LEFTOVER
@@ -167,10 +167,11 @@ def _states(root: Path, needs: Needs) -> Iterator[Item]:
 
 def _alive(progress: Path) -> bool:
     try:
-        pid = parse_json(read_plain(progress, MAX_STATE)).get("pid", 0)
+        document = parse_json(read_plain(progress, MAX_STATE))
+        pid, pace = document.get("pid", 0), document.get("seconds_per_iteration", 0)
     except (OSError, ValueError, AttributeError):
         return False
-    return isinstance(pid, int) and 0 < pid < 1 << 31 and process_alive(pid)
+    return isinstance(pid, int) and isinstance(pace, (int, float)) and still_runs(progress, pid, pace)
 
 
 def _finished(root: Path, place: str) -> bool:

@@ -36,7 +36,7 @@ RESULT = re.compile(
 BUNDLE = re.compile(rf"results/(?P<suite>{NAME})/bundle/.+")
 STATE = re.compile(
     rf"results/\.state/(?P<suite>{NAME})/(?P<job>{NAME}/seed\d+)/"
-    r"(?:state-\d+\.safetensors(?:\.sha256)?|(?:progress|processes)\.json|lock)"
+    r"(?:state-\d+\.safetensors(?:\.sha256)?|(?:progress|processes)\.json|progress\.host|lock)"
 )
 ENTRY_FILE = re.compile(rf"results/\.state/trained/(?P<key>{KEY})/{_any_of((*FILES, ENTRY))}")
 ENTRY_LOCK = re.compile(rf"results/\.state/trained/{KEY}\.lock")

@@ -14,6 +14,7 @@ from c2o_evidence.doctor import datasets, gpus, machine, optional, versions
 from c2o_evidence.doctor.probe import probe_torch
 from c2o_evidence.doctor.report import Check, Report, render
 from c2o_evidence.slots import acquire, machine_devices
+from c2o_evidence.errors import ClusterError
 
 CPU_ANSWER = {
     "torch": "2.12.1+cu130",
@@ -213,11 +214,20 @@ class TestOptional:
             assert checks[name].ok and not checks[name].advice, name
 
     def test_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(optional.shutil, "which", lambda name: None if name == "sacct" else f"/usr/bin/{name}")
+        monkeypatch.setattr(optional.shutil, "which", lambda name: None if name == "sinfo" else f"/usr/bin/{name}")
         monkeypatch.setattr(optional, "installed_version", lambda name: "2.8.0")
-        assert optional.slurm_check().detail == "no sacct"
+        assert optional.slurm_check().detail == "no sinfo"
         monkeypatch.setattr(optional.shutil, "which", lambda name: f"/usr/bin/{name}")
-        assert optional.slurm_check() == Check("optional", "SLURM", True, "executor plugin 2.8.0")
+        monkeypatch.setattr(optional, "ask", lambda *command: "batch*\ngpu\n")
+        found = "executor plugin 2.8.0, partitions batch*, gpu"
+        assert optional.slurm_check() == Check("optional", "SLURM", True, found)
+
+        def away(*command: str) -> str:
+            raise ClusterError("sinfo: no; look with `scontrol ping`")
+
+        monkeypatch.setattr(optional, "ask", away)
+        advice = "sinfo: no; look with `scontrol ping`"
+        assert optional.slurm_check() == Check("optional", "SLURM", False, "its controller does not answer", advice)
         monkeypatch.setattr(optional, "installed_version", lambda name: None)
         assert optional.slurm_check().advice == "run `make setup`"
 

@@ -36,6 +36,8 @@ from c2o_evidence import (
 )
 from c2o_evidence.adopt import data_set, frozen, reasons
 from c2o_evidence.annotations import load_ground_truth
+from c2o_evidence.cluster.naming import writes_in
+from c2o_evidence.cluster.queue import parse_queue
 from c2o_evidence.detections import read_detections, read_detections_metadata
 from c2o_evidence.diff import sides
 from c2o_evidence.digest_cache import DigestCache, file_state
@@ -53,6 +55,7 @@ from tests.drills.sandbox import DETECTIONS, MODEL, RECORD, RESULTS, honest
 NO = "0" * 64
 FOREIGN = b"train_seed\texp_name\teval_seed\tAP\n0\ta\t0\t41.5\n0\ta\t1\t42.5\n1\ta\t0\t43.25\n"
 PROGRESS = {"iteration": 3, "total": 9, "loss": 1.5, "seconds_per_iteration": 0.1, "eta_s": 1.0, "pid": 1}
+QUEUE = "17\x1fPENDING\x1fme\x1fc2o-x-0123456789ab_1\x1fPriority\x1f/home/me/c2o\x1frule_train\n18\x1fRUNNING\x1fme\x1fy\x1fNone\x1f/\x1f\n"
 LOG = """\
 Provided cores: 2
 total      3
@@ -234,6 +237,10 @@ PARSERS = (
     Parser("progress", lambda: json.dumps(PROGRESS).encode(), lambda path: progress.read_progress(path.parents[2]),
            ("progress.read_progress",), "exp/seed0/progress.json", raises=False),
     Parser("snakemake log", LOG.encode, _log, (), raises=False),
+    Parser("host of a training", lambda: b"node7\n", lambda path: progress.still_runs(path.with_name("progress.json"), 1, 0.1),
+           ("progress.still_runs",), "progress.host", raises=False),
+    Parser("queue of SLURM", QUEUE.encode, lambda path: [writes_in(job, path) for job in parse_queue(path.read_bytes().decode("utf-8", "replace"))],
+           (), raises=False),
     Parser("end of a log", LOG.encode, run.last_lines, ("run.last_lines",), raises=False),
     Parser("trained", _trained, _entry, ("trained._entry",), "key/entry.json", raises=False),
     Parser("digest cache", _cached, _cache, ("digest_cache.DigestCache._open",), raises=False),
@@ -308,6 +315,8 @@ NOT_PARSERS = {
     "atomic.sync": WRITES,
     "bundle.template": OURS,
     "cli.main": WRITES,
+    "cluster.processes.processes": "reads /proc",
+    "cluster.processes.submitting": "reads /proc",
     "code.code_digest": OURS,
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,

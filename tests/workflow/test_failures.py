@@ -59,6 +59,17 @@ def test_a_second_run_in_the_directory_is_refused_at_once_and_names_the_first(fr
     assert fresh.planned() == []
 
 
+def test_a_cluster_job_of_a_run_that_another_one_has_replaced_touches_nothing(fresh) -> None:
+    """It has waited in the queue while its run was killed and another one began."""
+    (fresh.path / ".snakemake").mkdir()
+    (fresh.path / ".snakemake/c2o.lock").write_text("4712 2 login\n")
+    fresh.environment["C2O_RUN"] = "4711 1 login\n"
+    job = fresh.run("data/digits_mini/manifest.json", "--mode", "remote")
+    assert job.returncode == 1
+    assert "Error: the run that this job belongs to has ended, and another one works here" in job.stdout
+    assert not (fresh.path / "data").exists() and not (fresh.path / "logs").exists()
+
+
 def test_kill_9_of_snakemake_ends_its_jobs_and_the_next_run_just_works(fresh) -> None:
     (fresh.path / "stub.wait").touch()
     first = fresh.start("deliverables/tiny")

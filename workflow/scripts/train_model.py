@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.progress import HOST_FILE
 from c2o_evidence.tsv import write_tsv
 from c2o_model.determinism import set_deterministic
 from c2o_model.stopping import StopRequest
@@ -49,7 +52,15 @@ def train_model(
     for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
         left.unlink()
 
+    told = False
+
     def progress(now: Mapping[str, Any]) -> None:
+        nonlocal told
+        if not told:
+            with contextlib.suppress(EvidenceError):  # only for the display
+                atomic_write(state / HOST_FILE, f"{socket.gethostname()}
+")
+            told = True
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
         if now["iteration"] == now["total"]:
             running.end_with_parent()  # from here on outputs are written
@@ -79,7 +90,7 @@ def train_model(
     return unsteady, outcome
 
 
-@contextmanager
+@contextlib.contextmanager
 def stopping(running: Job, stop: StopRequest) -> Iterator[None]:
     """Around a training: where it was stopped, say so, and have SLURM run the job again."""
     try:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +160,22 @@ def test_progress_files(tmp_path: Path) -> None:
     assert first == TrainingProgress("student", 0, 5, 20, 1.5, 2.0, 30.0, True)
     assert first.fraction == 0.25
     assert not second.alive and second.loss is None
+
+
+def test_a_training_on_another_machine_is_judged_by_the_age_of_its_file(tmp_path: Path) -> None:
+    progress(tmp_path, "student", 0, pid=2**22 + 1)
+    path = tmp_path / "results/.state/toy/student/seed0/progress.json"
+
+    def alive(age: float) -> bool:
+        os.utime(path, (time.time() - age, time.time() - age))
+        return read_progress(tmp_path / "results/.state/toy")[0].alive
+
+    path.with_name("progress.host").write_text("node7\n")
+    assert alive(0) and alive(100) and not alive(130)
+    progress(tmp_path, "student", 0, pid=2**22 + 1, seconds_per_iteration=30.0)
+    assert alive(500) and not alive(700), "an iteration may take long"
+    path.with_name("progress.host").write_text(f"{socket.gethostname()}\n")
+    assert not alive(0), "no such process here"
 
 
 def test_time_left_uses_measured_speeds(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Driving a build on a SLURM cluster: what `c2o run SUITE --on slurm` adds to Snakemake and its executor plugin."""
