@@ -26,7 +26,10 @@ _BY_NAME = tuple(
     )
 )
 # Commands of their own, which no rule runs.
-_TOOLS = ("c2o_model/train_net.py", "c2o_model/dry_run.py")
+_TOOLS = (
+    *(f"c2o_model/{name}.py" for name in ("train_net", "dry_run", "transfer")),
+    *(f"c2o_model/data/{name}.py" for name in ("class_map",)),
+)
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
 
@@ -48,7 +51,7 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
 
 EXCLUDED: dict[str, tuple[str, ...]] = {
-    "data": _READING,
+    "data": (*_READING, *_TOOLS),
     "train": (*_TOOLS, *_BY_NAME),
     # Another data set comes with another training, so its generator need not count twice.
     "evaluate": (*_TOOLS, _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),

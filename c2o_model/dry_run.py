@@ -6,7 +6,6 @@ clip, update, in as many processes and micro-batches. What a full run needs is t
 
 from __future__ import annotations
 
-import itertools
 import resource
 import time
 from collections.abc import Callable, Iterable
@@ -123,7 +122,7 @@ def dry_run(
     started = time.monotonic()
     share = Part(processes.rank(), processes.world()).slots(batches.batch_size // processes.world())
     batches.batch(steps, share)
-    tell(f"reading   {time.monotonic() - started:.2f} s of a step, for {len(share)} images in one process")
+    tell(f"reading   {time.monotonic() - started:.2f} s of a step, for the {len(share)} images of one process")
     _tell_full_run(cfg, model, len(usable), seen.seconds, tell)
 
 
@@ -137,11 +136,10 @@ def _tell_data(
     cfg: CfgNode, split: CocoSplit, usable: CocoSplit, tests: Iterable[tuple[str, CocoSplit]], tell: Tell
 ) -> None:
     boxes, classes = sum(len(b) for b in usable.boxes), len(split.class_names)
-    shown = len(set(itertools.chain.from_iterable(set(labels.tolist()) for labels in usable.labels)))
-    tell(
-        f"data      {', '.join(cfg.DATASETS.TRAIN)}: {len(usable):,} images with boxes, {len(split) - len(usable):,} "
-        f"without left out; {boxes:,} boxes of {shown} of {classes} classes; {len(split.dropped):,} boxes not trained on"
-    )
+    shown = len(set().union(*(labels.tolist() for labels in usable.labels)))
+    without, dropped = len(split) - len(usable), len(split.dropped)
+    tell(f"data      {', '.join(cfg.DATASETS.TRAIN)}: {len(usable):,} images with boxes, {without:,} without left out")
+    tell(f"          {boxes:,} boxes of {shown} of {classes} classes, {dropped:,} more not trained on")
     for name, test in tests:
         if test.class_names != split.class_names:
             raise ConfigError(f"DATASETS.TEST: {name} has other classes than DATASETS.TRAIN; name sets with the same")
@@ -151,9 +149,9 @@ def _tell_data(
 def _tell_model(cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Optimizer, tell: Tell) -> None:
     every = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    start = f"starts from {cfg.MODEL.WEIGHTS}" if cfg.MODEL.WEIGHTS else "starts from random weights (MODEL.WEIGHTS is empty)"
-    tell(f"model     {cfg.MODEL.META_ARCHITECTURE} on {cfg.MODEL.BACKBONE.NAME}: {every:,} parameters, {trained:,} trained")
-    tell(f"          {start}")
+    tell(f"model     {cfg.MODEL.META_ARCHITECTURE} on {cfg.MODEL.BACKBONE.NAME}")
+    tell(f"          {every:,} parameters, {trained:,} trained")
+    tell(f"          starts from {cfg.MODEL.WEIGHTS or 'random weights (MODEL.WEIGHTS is empty)'}")
     rates = ", ".join(f"{rate:g}" for rate in sorted({group["initial_lr"] for group in optimizer.param_groups}))
     number = "bfloat16" if cfg.SOLVER.AMP.ENABLED else "float32"
     decay = f"{cfg.MODEL_EMA.DECAY:g}" if cfg.MODEL_EMA.ENABLED else "off"
@@ -164,22 +162,23 @@ def _tell_step(cfg: CfgNode, seen: _Seen, device: torch.device, tell: Tell) -> N
     d, batch = cfg.MODEL.DiffusionDet, seen.batches[0]
     sizes = batch.sizes.tolist()
     smallest, largest = ("x".join(map(str, pick(sizes, key=lambda s: s[0] * s[1]))) for pick in (min, max))
-    world, micro = processes.world(), cfg.SOLVER.ACCUMULATE_STEPS
-    tell(
-        f"batch     {cfg.SOLVER.IMS_PER_BATCH} images = {world} process(es) x {micro} micro-batch(es) x {len(sizes)}; first:"
-        f" {smallest} to {largest} px, {int(batch.mask.sum())} boxes, {batch.mask.shape[1]} at most in one image"
-    )
+    shared = f"{processes.world()} process(es) x {cfg.SOLVER.ACCUMULATE_STEPS} micro-batch(es) x {len(sizes)}"
+    tell(f"batch     {cfg.SOLVER.IMS_PER_BATCH} images = {shared}")
+    boxes, most = int(batch.mask.sum()), batch.mask.shape[1]
+    tell(f"          the first part: {smallest} to {largest} px, {boxes} boxes, at most {most} in one image")
     levels = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in seen.pyramid.items())
     tell(f"shapes    pyramid {levels}")
-    tell(f"          head {d.NUM_HEADS} stages x {len(sizes)} images x {d.NUM_PROPOSALS} boxes x {d.NUM_CLASSES} classes")
-    told = ", ".join(f"{name} {value:.3f}" for name, value in seen.losses.items())
-    tell(f"step      {', '.join(f'{s:.2f} s' for s in seen.seconds)}; {told}")
+    tell(
+        f"          head {d.NUM_HEADS} stages x {len(sizes)} images x {d.NUM_PROPOSALS} boxes x {d.NUM_CLASSES} classes"
+    )
+    tell(f"step      {', '.join(f'{s:.2f} s' for s in seen.seconds)}; loss {sum(seen.losses.values()):.3f}")
+    last = {name: value for name, value in seen.losses.items() if not name[-1].isdigit()}
+    tell(f"          of the last stage: {', '.join(f'{name} {value:.3f}' for name, value in last.items())}")
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device.type == "cuda":
         name, whole = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
-        peak = torch.cuda.max_memory_allocated(device)
-        tell(f"memory    {peak / GIB:.1f} GiB at most of the {whole / GIB:.0f} of a {name}")
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    tell(f"{'memory    ' if device.type != 'cuda' else '          '}{host / GIB:.1f} GiB at most of the host, a process")
+        tell(f"memory    {torch.cuda.max_memory_allocated(device) / GIB:.1f} GiB of {whole / GIB:.0f} of a {name}")
+    tell(f"memory    {host / GIB:.1f} GiB of the host's, a process")
 
 
 def _tell_full_run(cfg: CfgNode, model: nn.Module, images: int, seconds: list[float], tell: Tell) -> None:
@@ -187,16 +186,14 @@ def _tell_full_run(cfg: CfgNode, model: nn.Module, images: int, seconds: list[fl
     warm = seconds[1:] or seconds
     pace = sum(warm) / len(warm)
     caveat = f"mean of {len(warm)}" if seconds[1:] else "the first, which chooses kernels: --steps 5 tells more"
-    tell(
-        f"full run  {total:,} steps of {batch} images = {total * batch / images:.1f} epochs; at {pace:.2f} s a step ({caveat})"
-        f" {_duration(total * pace)} in {world} process(es) as here"
-    )
+    tell(f"full run  {total:,} steps of {batch} images = {total * batch / images:.1f} epochs")
+    tell(f"          {_duration(total * pace)} in {world} process(es) as here, at {pace:.2f} s a step ({caveat})")
     parts = [n for n in range(1, batch + 1) if batch % (n * cfg.SOLVER.ACCUMULATE_STEPS) == 0]
+    tell(f"          the batch can be shared by {', '.join(map(str, parts))} processes (GPUs)")
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     moments = 2 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     state = weights * (2 if cfg.MODEL_EMA.ENABLED else 1) + moments
-    tell(f"          the batch can be shared by {', '.join(map(str, parts))} processes (GPUs)")
-    tell(f"disk      {weights / GB:.2f} GB a checkpoint, {state / GB:.2f} GB its resumable state (twice that for a moment)")
+    tell(f"disk      {weights / GB:.2f} GB a checkpoint, {state / GB:.2f} GB the resumable state (twice for a moment)")
 
 
 def _shapes(out: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
