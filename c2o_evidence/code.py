@@ -27,8 +27,8 @@ _BY_NAME = tuple(
 )
 # Commands of their own, which no rule runs.
 _TOOLS = (
-    *(f"c2o_model/{name}.py" for name in ("train_net", "dry_run", "transfer")),
-    *(f"c2o_model/data/{name}.py" for name in ("class_map",)),
+    *(f"c2o_model/{name}.py" for name in ("train_net", "dry_run", "transfer", "imagenet")),
+    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k")),
 )
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"

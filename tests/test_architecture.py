@@ -25,7 +25,7 @@ BELOW = {
     "training": {"sampling", "modeling", "graph", "diffusion", "data"},
     "evaluation": {"sampling", "modeling", "graph", "diffusion", "data"},
 }
-ENTRY_POINTS = {"train_net", "dry_run", "transfer", "__main__"}  # modules of c2o_model that may import every part
+ENTRY_POINTS = {"train_net", "dry_run", "transfer", "imagenet", "__main__"}  # modules of c2o_model that may import every part
 
 
 def imports(source: str, module: str) -> list[tuple[int, str]]:
