@@ -31,7 +31,7 @@ from c2o_model.training.precision import precision
 from c2o_model.training.run import TrainingDiverged, _augment, _check, _distillation, _step, init_weights
 from c2o_model.training.split import WHOLE, Part, SplitStep, check_split
 
-GIB, GB = 2**30, 1e9
+GIB = 2**30
 Tell = Callable[[str], None]
 
 
@@ -106,7 +106,7 @@ def dry_run(
         losses = split_step.gradients(iteration) if split_step else forward(batches.batch(iteration), WHOLE)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            detail = ", ".join(f"{k} {float(v):.4g}" for k, v in losses.items())
+            detail = ", ".join(f"{k} {float(v.detach()):.4g}" for k, v in losses.items())
             raise TrainingDiverged(f"step {iteration}: loss is not finite ({detail}); lower SOLVER.BASE_LR")
         if split_step is None:
             total.backward()
@@ -193,7 +193,7 @@ def _tell_full_run(cfg: CfgNode, model: nn.Module, images: int, seconds: list[fl
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     moments = 2 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     state = weights * (2 if cfg.MODEL_EMA.ENABLED else 1) + moments
-    tell(f"disk      {weights / GB:.2f} GB a checkpoint, {state / GB:.2f} GB the resumable state (twice for a moment)")
+    tell(f"disk      {_size(weights)} a checkpoint, {_size(state)} the resumable state (twice that for a moment)")
 
 
 def _shapes(out: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -204,6 +204,14 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.monotonic()
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
 
 
 def _duration(seconds: float) -> str:
