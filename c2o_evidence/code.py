@@ -25,10 +25,10 @@ _BY_NAME = tuple(
         "named_copy",
     )
 )
-# Commands of their own, which no rule runs.
+# Commands of their own, which no rule runs, and names that no data configuration can have.
 _TOOLS = (
     *(f"c2o_model/{name}.py" for name in ("train_net", "dry_run", "transfer", "imagenet")),
-    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k")),
+    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k", "repeat")),
 )
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"

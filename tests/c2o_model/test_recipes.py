@@ -23,12 +23,12 @@ SHARED = ("base", "trunk_swin_b")
 # Of each set, as published: classes, images that are trained on, names.
 SETS = {
     "coco": (80, 118_287, "coco_2017_train", "coco_2017_val"),
-    "lvis": (1203, 100_170, "lvis_v1_train", "lvis_v1_val"),
+    "lvis": (1203, 100_170, "lvis_v1_train@repeat=0.001", "lvis_v1_val"),
     "voc": (20, 5_011 + 11_540, "voc_2007_trainval voc_2012_trainval", "voc_2007_test"),
     "crowdhuman": (1, 15_000, "crowdhuman_train", "crowdhuman_val"),
     "objects365": (365, 1_742_289, "objects365_train", "objects365_val"),
     "objects365_to_coco": (80, 118_287, "coco_2017_train", "coco_2017_val"),
-    "objects365_to_lvis": (1203, 100_170, "lvis_v1_train", "lvis_v1_val"),
+    "objects365_to_lvis": (1203, 100_170, "lvis_v1_train@repeat=0.001", "lvis_v1_val"),
     "repro10k": (3, 10_000, "repro10k_train", "repro10k_val"),
     "extra": (3, 10_000, "mine_train", "mine_val"),
 }
@@ -66,7 +66,7 @@ def test_numbers_fit_the_set(recipe: str) -> None:
     assert classes == d.NUM_CLASSES
     assert tuple(cfg.DATASETS.TRAIN) == tuple(train.split()) and tuple(cfg.DATASETS.TEST) == (test,)
     for data in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        assert data in PUBLIC or data.startswith(("coco_2017_", "mine_"))
+        assert data.partition("@")[0] in PUBLIC or data.startswith(("coco_2017_", "mine_"))
     assert solver.IMS_PER_BATCH % 8 == 0 and solver.CHECKPOINT_PERIOD % 20 == 0
     assert solver.AMP.ENABLED and cfg.MODEL_EMA.ENABLED and cfg.MODEL.DEVICE == "cuda"
     assert list(solver.STEPS) == sorted(solver.STEPS) and max(solver.STEPS) < solver.MAX_ITER
