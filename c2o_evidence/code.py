@@ -30,6 +30,11 @@ _AROUND = tuple(
     f"c2o_model/{name}.py"
     for name in ("train_net", "stopping", "allocation", "rendezvous", "group", "worker", "lifeline")
 )
+# Commands of their own, which no rule runs, and names that no data configuration can have.
+_TOOLS = (
+    *(f"c2o_model/{name}.py" for name in ("dry_run", "transfer", "imagenet")),
+    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k", "repeat")),
+)
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
 
@@ -52,11 +57,11 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
 
 EXCLUDED: dict[str, tuple[str, ...]] = {
-    "data": _READING,
-    "train": (*_AROUND, "c2o_model/training/shared.py", *_BY_NAME),
+    "data": (*_READING, *_TOOLS),
+    "train": (*_AROUND, *_TOOLS, "c2o_model/training/shared.py", *_BY_NAME),
     # Another data set comes with another training, so its generator need not count twice.
-    "evaluate": (*_AROUND, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
-    "timing": (*_AROUND, "c2o_model/evaluation/shared.py", _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "evaluate": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "timing": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _ATTENTION, *_GENERATOR, *_BY_NAME),
 }
 """Sources below a part's entries that cannot change its result. A new file counts until it is named here."""
 

@@ -2,6 +2,7 @@
 
     python -m c2o_model.train_net --config-file configs/models/digits/baseline.yaml OUTPUT_DIR runs/a SOLVER.MAX_ITER 90
     python -m c2o_model.train_net --config-file … --eval-only MODEL.WEIGHTS runs/a/model_final.safetensors
+    python -m c2o_model.train_net --config-file … --dry-run
     python -m c2o_model.train_net --config-file … --num-gpus 8 MODEL.DEVICE cuda OUTPUT_DIR runs/b
     torchrun --nproc-per-node 8 -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
     srun -N2 --ntasks-per-node=8 python -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
@@ -90,7 +91,9 @@ def _work(args: argparse.Namespace) -> None:
 
     cfg = _configuration(args)
     set_deterministic(1)
-    if args.eval_only:
+    if args.dry_run:
+        _dry_run(cfg, args.steps)
+    elif args.eval_only:
         for name in cfg.DATASETS.TEST:
             _evaluate(cfg, name, args.eval_seeds)
     else:
@@ -173,6 +176,18 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
         print(f"wrote {output / 'model_final.safetensors'}")
 
 
+def _dry_run(cfg, steps: int) -> None:  # type: ignore[no-untyped-def]
+    from c2o_model.data.concat import concatenate
+    from c2o_model.data.registration import named_split
+    from c2o_model.dry_run import check_device, dry_run
+
+    check_device(cfg.MODEL.DEVICE)
+    split = concatenate([named_split(name) for name in cfg.DATASETS.TRAIN])
+    tests = ((name, named_split(name)) for name in cfg.DATASETS.TEST)
+    teacher, teacher_cfg = _teacher(cfg)
+    dry_run(cfg, split, tests, teacher=teacher, teacher_cfg=teacher_cfg, steps=steps)
+
+
 def _teacher(cfg):  # type: ignore[no-untyped-def]
     """Checkpoint and configuration of the teacher that a distillation switch names; (None, None) without one.
 
@@ -208,6 +223,12 @@ def _evaluate(cfg, name: str, eval_seeds: Sequence[int]) -> None:  # type: ignor
             print_ap(split, run)
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m c2o_model.train_net", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,7 +236,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-file", required=True, metavar="FILE", help="Detectron2 YAML, e.g. configs/models/digits/baseline.yaml"
     )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="read the data, build everything, make a step, tell what a full run needs; writes nothing to OUTPUT_DIR",
+    )
+    parser.add_argument(
+        "--steps", type=_positive, default=1, metavar="N", help="steps of a dry run; from 2 on the first is not timed"
+    )
     parser.add_argument(
         "--eval-seeds", type=int, nargs="+", default=[0], help="seeds of the sampling noise (default: 0)"
     )

@@ -20,6 +20,7 @@ from typing import Any
 from c2o_model.data.coco import CocoSplit, load_manifest_split, load_split
 from c2o_model.data.digits_config import SPLITS
 from c2o_model.data.errors import DataError
+from c2o_model.data.repeat import parse_name, repeat_rare
 from c2o_model.data.public_sets import CONVERTED, PUBLIC, ROOT, datasets_root, load_public
 
 EXTRA = "EXTRA_COCO_DATASETS"
@@ -177,8 +178,12 @@ def named_split(
     """A set by name, for our own loader: embedded, extra, public, or one of Detectron2's that is a COCO JSON.
 
     ``converted`` is where the COCO JSON of a public set in another format is written. Raises DataError as
-    `dataset_dicts`, and for sets that Detectron2 knows in formats with no converter here.
+    `dataset_dicts`, and for sets that Detectron2 knows in formats with no converter here. `NAME@repeat=t` is set
+    NAME with images of rare classes repeated.
     """
+    name, threshold = parse_name(name)
+    if threshold is not None:
+        return repeat_rare(named_split(name, environ, digits_root, converted), threshold)
     loaders = _loaders(os.environ if environ is None else environ, digits_root, converted)
     if name in loaders:
         return loaders[name]()

@@ -51,15 +51,13 @@ def train_model(
     # What a training had begun to write when it was killed; it bears the number of a process that is no more.
     for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
         left.unlink()
-
     told = False
 
     def progress(now: Mapping[str, Any]) -> None:
         nonlocal told
         if not told:
             with contextlib.suppress(EvidenceError):  # only for the display
-                atomic_write(state / HOST_FILE, f"{socket.gethostname()}
-")
+                atomic_write(state / HOST_FILE, f"{socket.gethostname()}\n")
             told = True
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
         if now["iteration"] == now["total"]:
