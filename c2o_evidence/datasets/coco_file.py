@@ -44,7 +44,7 @@ class _Reader:
                 return found.fault(f"{self.key}: does not end in {shape}", where)
             name = match[1]
         if not safe_name(name):
-            return found.fault(f"{self.key}: leaves the image directory", where)
+            return found.fault(f"{self.key}: is no path inside the image directory", where)
         if key in self.images:
             return found.fault("id: is used by an image before it", where)
         if not (is_side(height) and is_side(width)):

@@ -62,7 +62,11 @@ class Contents:
 
 
 def safe_name(name: str) -> bool:
-    """Whether a file name from an annotation file stays in the image directory."""
+    """Whether a file name from an annotation file can be one of a file inside the image directory."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # half a character
+        return False
     return not (name.startswith("/") or "\0" in name or ".." in PurePosixPath(name).parts or not name.strip("/."))
 
 

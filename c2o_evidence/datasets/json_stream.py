@@ -27,6 +27,7 @@ Event = tuple[str, int, Any]
 """Key of the top level, number of the list item or VALUE, and the item. A list is announced with VALUE and []."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_OPEN_NUMBER = re.compile(r"[-+.eE0-9]*")  # all that is left after a value: a number may go on in the next piece
 
 
 def open_set_file(path: Path, most: int = MAX_SET_FILE) -> tuple[int, int]:
@@ -162,7 +163,7 @@ class JsonStream:
             fault = ""
             try:
                 value, end = self._decode(self._text, self._at)
-                if end < len(self._text):  # else a number may go on in the next piece
+                if not _OPEN_NUMBER.fullmatch(self._text, end):
                     self._at = end
                     return value
             except ValueError as error:  # no JSON, a number of thousands of digits, or cut off at the end of the buffer

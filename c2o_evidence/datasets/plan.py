@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.datasets.cost import PICTURE_SECONDS, estimate
+from c2o_evidence.datasets.cost import estimate
 from c2o_evidence.datasets.kinds import Archive, DataSet
 from c2o_evidence.progress import format_duration
 
@@ -118,7 +118,7 @@ def _disk(dataset: DataSet) -> list[str]:
 
 
 def _times(dataset: DataSet) -> list[str]:
-    lines = ["time and memory of one core, estimated from measurements on fabricated files (docs/datasets.md)"]
+    lines = ["time and memory of one core, estimated for pictures of 640 x 480 px (docs/datasets.md)"]
     for split in dataset.splits:
         cost = estimate(split)
         if cost is None:
@@ -126,9 +126,10 @@ def _times(dataset: DataSet) -> list[str]:
             continue
         lines.append(
             f"  {split.name}: check {format_duration(cost.check_s)}, load for training {format_duration(cost.load_s)}"
-            f" with {size_text(cost.load_bytes)} of memory, every picture decoded {format_duration(cost.decode_s)}"
+            f" with {size_text(cost.load_bytes)} of memory, every picture decoded {format_duration(cost.decode_s)},"
+            f" copied by `kind: named` {format_duration(cost.copy_s * dataset.share)}"
         )
-    return [*lines, f"  a picture of 640 x 480 px: {1e3 * PICTURE_SECONDS:.1f} ms"]
+    return lines
 
 
 def tree(dataset: DataSet) -> list[str]:
@@ -162,7 +163,7 @@ def _use(dataset: DataSet, checkout: Path) -> list[str]:
         boxes = split.boxes if split.boxes is not None else split.plain_boxes
         numbers = [
             f"{split.image_count} images" if split.image_count else "images not stated",
-            f"{boxes} boxes" if boxes else "boxes not stated",
+            f"{boxes} boxes{'' if split.boxes else ' that are not difficult'}" if boxes else "boxes not stated",
             f"{3 if split.format == 'repro10k' else split.classes} classes",
         ]
         if split.format == "repro10k":

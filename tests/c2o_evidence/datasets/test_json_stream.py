@@ -33,7 +33,7 @@ def collected(path: Path) -> tuple[dict[str, Any], JsonStream]:
     return found, stream
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(DOCUMENTS, st.integers(1, 9), st.booleans(), st.sampled_from([None, 1]))
 def test_as_json_loads_for_any_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Any, chunk: int, ascii_only: bool, indent: int | None
@@ -46,6 +46,15 @@ def test_as_json_loads_for_any_cut(
     found, stream = collected(path)
     assert found == json.loads(data)
     assert (stream.size, stream.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("number", ["0.0", "-1.5e-7", "12E+3", "7"])
+def test_a_number_cut_anywhere(number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"a": [{number}], "b": {number}}}')
+    for chunk in range(1, 24):
+        monkeypatch.setattr(json_stream, "CHUNK", chunk)
+        assert collected(path)[0] == {"a": [float(number)], "b": float(number)}
 
 
 @pytest.mark.parametrize(
