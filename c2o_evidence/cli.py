@@ -26,6 +26,7 @@ Builds, checks and shows the results of C2O experiments.
   c2o tables --check                           every table in README.md and docs/ follows from its rows
   c2o stats results.tsv                        statistics of any results TSV, and what its n cannot carry
   c2o adopt                                    after a clone or copy: what holds need not be made again
+  c2o data check coco                          is the copy of a public data set whole; plan: what it takes
   c2o gc --dry-run                             what nothing needs any more, and how much that is
   c2o doctor                                   is this machine ready, and what to do if it is not
 """

@@ -43,3 +43,7 @@ class UnsafePathError(EvidenceError):
 
 class FrozenError(EvidenceError):
     """A frozen deliverable would be changed."""
+
+
+class DataSetError(EvidenceError):
+    """A data set is unknown or absent, or a file of it cannot be read as what it should be."""

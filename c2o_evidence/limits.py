@@ -57,6 +57,17 @@ MAX_CATEGORIES = 5_000  # LVIS has 1203
 MAX_PAIRS = 100_000_000  # images x categories; LVIS val has 24 million, Objects365 val 29 million
 MAX_BOXES_PER_IMAGE = 20_000  # crowds have some hundreds; evaluation holds 100 x boxes numbers of one image and class
 
+# Data sets as their publishers give them: `c2o data check` reads their files a record at a time.
+MAX_SET_FILE = 32 * GIB  # the JSON of Objects365's train has about 6
+MAX_SET_RECORD = 16 * MIB  # of one image or object; an outline of COCO's has some hundred kB
+MAX_SET_LINE = 4 * MIB  # of an .odgt file: an image with its persons has 5 kB
+MAX_SET_IMAGES = 20_000_000  # of a split; about 300 bytes of memory each. Objects365's train has 1.7 million
+MAX_SET_CLASSES = 100_000  # LVIS has 1203
+MAX_SET_XML = 1 * MIB  # an annotation of VOC has a few kB
+MAX_SET_LIST = 64 * MIB  # a list of image names
+MAX_SET_PIXELS = 89_478_485  # of a picture; Pillow warns above it
+MAX_SET_PICTURE = 1 * GIB  # bytes of a picture's file
+
 # What is printed.
 MAX_CELL = 200  # characters of one cell or path on a terminal
 MAX_MESSAGE = 2_000  # characters of one message

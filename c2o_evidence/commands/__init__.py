@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from c2o_evidence.commands import (
     adopt,
     checklist,
+    data,
     diff,
     doctor,
     gc,
@@ -50,6 +51,7 @@ _MODULES: tuple[ModuleType, ...] = (
     stats,
     diff,
     adopt,
+    data,
     gc,
     checklist,
     model_card,

@@ -1,34 +1,22 @@
 """Which data sets are there: the embedded one, those in $DETECTRON2_DATASETS, and EXTRA_COCO_DATASETS."""
 
-import itertools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from c2o_evidence.datasets.kinds import DataSet
+from c2o_evidence.datasets.known import DATASETS
+from c2o_evidence.datasets.names import EXTRA, ROOT, datasets_root, extra_entries
 from c2o_evidence.doctor.report import Check
 
 SECTION = "data sets"
-ROOT, EXTRA = "DETECTRON2_DATASETS", "EXTRA_COCO_DATASETS"
-
-# What must lie below $DETECTRON2_DATASETS; `{a,b}` as in a shell.
-LAYOUT = {
-    "coco": ("coco/annotations/instances_{train,val}2017.json", "coco/{train,val}2017"),
-    "lvis": ("lvis/lvis_v1_{train,val}.json", "coco/{train,val}2017"),
-    "VOC2007": ("VOC2007/{Annotations,ImageSets/Main,JPEGImages}",),
-    "VOC2012": ("VOC2012/{Annotations,ImageSets/Main,JPEGImages}",),
-}
-# Known by name; their own formats are not read, a COCO JSON of them is.
-WITHOUT_CONVERTER = ("crowdhuman", "objects365", "repro10k")
 
 
 def dataset_checks(root: Path, environ: Mapping[str, str]) -> list[Check]:
     """A check for each set. None is needed: the main job uses the embedded one and makes it itself."""
-    setting = environ.get(ROOT, "")
-    base = root / Path(setting or "datasets").expanduser()
+    base = datasets_root(root, environ)
     return [
         digits_check(root),
-        *(layout_check(name, base, bool(setting)) for name in LAYOUT),
-        *(unread_check(name, base) for name in WITHOUT_CONVERTER),
+        *(layout_check(dataset, base, bool(environ.get(ROOT))) for dataset in DATASETS.values()),
         *extra_checks(root, environ.get(EXTRA, "")),
     ]
 
@@ -41,30 +29,24 @@ def digits_check(root: Path) -> Check:
     return Check(SECTION, "digits", False, "not generated yet", advice)
 
 
-def layout_check(name: str, base: Path, is_set: bool) -> Check:
-    """A set that Detectron2 lays out: whole, in part, or absent. `is_set`: the user named `base`."""
-    missing = [path for pattern in LAYOUT[name] for path in expand(pattern) if not (base / path).exists()]
+def layout_check(dataset: DataSet, base: Path, is_set: bool) -> Check:
+    """A public set: every file and directory of it, some, or none. `is_set`: the user named `base`."""
+    paths = dataset.paths()
+    missing = [path for path in paths if not (base / path).exists()]
     if not missing:
-        return Check(SECTION, name, True, f"in {base}")
-    if (base / name).exists():
+        return Check(SECTION, dataset.name, True, f"in {base}; `c2o data check {dataset.name}` looks closer")
+    if len(missing) < len(paths):
         advice = f"put what is missing into {base}: {', '.join(missing)}"
-        return Check(SECTION, name, False, "incomplete", advice)
+        return Check(SECTION, dataset.name, False, "incomplete", advice)
     advice = "" if is_set else f"set {ROOT} to the directory of your data sets; "
-    advice += f"it goes to {', '.join(LAYOUT[name])}"
-    return Check(SECTION, name, False, "absent", advice)
-
-
-def unread_check(name: str, base: Path) -> Check:
-    """A set that can be used through EXTRA_COCO_DATASETS only."""
-    detail = f"in {base / name}, its own format is not read" if (base / name).exists() else "absent"
-    return Check(SECTION, name, False, detail, f"make a COCO JSON of it and name that in {EXTRA}")
+    advice += f"`c2o data plan {dataset.name}` says what to get and where to put it"
+    return Check(SECTION, dataset.name, False, "absent", advice)
 
 
 def extra_checks(root: Path, setting: str) -> list[Check]:
     """The sets that the user names: EXTRA_COCO_DATASETS="name:json:image_root[;…]"."""
     checks = []
-    for entry in filter(None, (part.strip() for part in setting.split(";"))):
-        fields = [field.strip() for field in entry.split(":")]
+    for entry, fields in extra_entries(setting):
         if len(fields) != 3 or not all(fields):
             advice = "write name:json:image_root, entries separated by `;`"
             checks.append(Check(SECTION, EXTRA, False, f"{entry!r} has not three fields", advice))
@@ -75,9 +57,3 @@ def extra_checks(root: Path, setting: str) -> list[Check]:
         advice = f"correct the path in {EXTRA}, or put the file there" if missing else ""
         checks.append(Check(SECTION, name, not missing, detail, advice))
     return checks
-
-
-def expand(pattern: str) -> list[str]:
-    """`a{b,c}d` -> `[abd, acd]`, as a shell does (no nesting)."""
-    pieces = [piece.split(",") for piece in re.split(r"[{}]", pattern)]
-    return ["".join(choice) for choice in itertools.product(*pieces)]

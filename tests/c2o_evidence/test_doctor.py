@@ -153,18 +153,17 @@ class TestGpus:
 
 
 class TestDatasets:
-    def test_expand(self) -> None:
-        assert datasets.expand("a/{b,c/d}2.json") == ["a/b2.json", "a/c/d2.json"]
-        assert datasets.expand("plain") == ["plain"]
-
     def test_nothing_there(self, tmp_path: Path) -> None:
         checks = datasets.dataset_checks(tmp_path, {})
-        names = ["digits", "coco", "lvis", "VOC2007", "VOC2012", "crowdhuman", "objects365", "repro10k"]
+        names = ["digits", "coco", "lvis_v1", "voc_2007", "voc_2012", "crowdhuman", "objects365", "repro10k"]
         assert [check.name for check in checks] == names
         assert not any(check.ok or check.needed for check in checks)
         assert all(check.advice for check in checks)
         advice = by_name(checks)["coco"].advice
-        assert advice.startswith("set DETECTRON2_DATASETS to the directory of your data sets; it goes to coco/ann")
+        assert advice == (
+            "set DETECTRON2_DATASETS to the directory of your data sets;"
+            " `c2o data plan coco` says what to get and where to put it"
+        )
 
     def test_generated_digits(self, tmp_path: Path) -> None:
         manifest = tmp_path / "data" / "digits" / "manifest.json"
@@ -175,18 +174,20 @@ class TestDatasets:
     def test_whole_and_incomplete_sets(self, tmp_path: Path) -> None:
         for path in (
             "VOC2007/Annotations",
-            "VOC2007/ImageSets/Main",
+            *(f"VOC2007/ImageSets/Main/{name}.txt" for name in ("train", "val", "trainval", "test")),
             "VOC2007/JPEGImages",
+            *(f"VOC2012/ImageSets/Main/{name}.txt" for name in ("train", "val")),
             "VOC2012/JPEGImages",
         ):
-            (tmp_path / path).mkdir(parents=True)
+            (tmp_path / path).mkdir(parents=True)  # a directory is as good as a file here
         checks = by_name(datasets.dataset_checks(tmp_path / "root", {"DETECTRON2_DATASETS": str(tmp_path)}))
-        assert checks["VOC2007"].ok and checks["VOC2007"].detail == f"in {tmp_path}"
-        assert (checks["VOC2012"].ok, checks["VOC2012"].detail) == (False, "incomplete")
-        assert checks["VOC2012"].advice == (
-            f"put what is missing into {tmp_path}: VOC2012/Annotations, VOC2012/ImageSets/Main"
+        assert checks["voc_2007"].ok
+        assert checks["voc_2007"].detail == f"in {tmp_path}; `c2o data check voc_2007` looks closer"
+        assert (checks["voc_2012"].ok, checks["voc_2012"].detail) == (False, "incomplete")
+        assert checks["voc_2012"].advice == (
+            f"put what is missing into {tmp_path}: VOC2012/ImageSets/Main/trainval.txt, VOC2012/Annotations"
         )
-        assert checks["coco"].advice.startswith("it goes to coco/")
+        assert checks["coco"].advice == "`c2o data plan coco` says what to get and where to put it"
 
     def test_extra_sets(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text("{}")

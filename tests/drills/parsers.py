@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +38,8 @@ from c2o_evidence.adopt import data_set, frozen, reasons
 from c2o_evidence.annotations import load_ground_truth
 from c2o_evidence.cluster.naming import writes_in
 from c2o_evidence.cluster.queue import parse_queue
+from c2o_evidence.datasets import coco_file, odgt_file, voc_files
+from c2o_evidence.datasets.pictures import Picture, picture_fault
 from c2o_evidence.detections import read_detections, read_detections_metadata
 from c2o_evidence.diff import sides
 from c2o_evidence.digest_cache import DigestCache, file_state
@@ -50,6 +52,7 @@ from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.sums import parse_sums
 from c2o_evidence.verify import files, naming, own_files, pictures, runs, tables
 from c2o_evidence.verify.replay import room, source, workflow
+from tests import fabricated_sets
 from tests.drills.sandbox import DETECTIONS, MODEL, RECORD, RESULTS, honest
 
 NO = "0" * 64
@@ -92,6 +95,21 @@ class Parser:
 def of(name: str) -> Callable[[], bytes]:
     """A file of the honest bundle."""
     return lambda: (honest() / name).read_bytes()
+
+
+@cache
+def sets() -> Path:
+    """Tiny copies of public data sets."""
+    root = honest().parent / "sets"
+    for build in (fabricated_sets.lvis, fabricated_sets.voc, fabricated_sets.crowdhuman, fabricated_sets.objects365):
+        build(root, images=2)
+    fabricated_sets.extra(root, images=1)
+    return root
+
+
+def from_set(name: str) -> Callable[[], bytes]:
+    """A file of a data set."""
+    return lambda: (sets() / name).read_bytes()
 
 
 def up(path: Path, place: str) -> Path:
@@ -207,6 +225,12 @@ TABLES = {
     "attention": "attention/attention.tsv",
     "curve": "train/baseline/seed0/curve.tsv",
 }
+SETS = {
+    "coco": "coco/annotations/instances_val2017.json",
+    "repro10k": "coco/annotations/instances_val2017.json",
+    "lvis": "lvis/lvis_v1_val.json",
+    "objects365": "objects365/annotations/zhiyuan_objv2_val.json",
+}
 CONFIG = "train/baseline/seed0/config.yaml"
 SUITE = "configs/suites/toy.yaml"
 
@@ -301,6 +325,17 @@ PARSERS = (
         raises=False),
     Parser("progress to clear", lambda: json.dumps(PROGRESS).encode(), lambda path: find._alive(path),
            ("garbage.find._alive",), "progress.json", raises=False),
+    *(Parser(f"{kind} of a data set", from_set(place), partial(coco_file.read_coco, kind=kind),
+             ("datasets.json_stream.JsonStream.events", "datasets.json_stream.open_set_file")) for kind, place in SETS.items()),
+    Parser("odgt of a data set", from_set("crowdhuman/annotation_val.odgt"), odgt_file.read_odgt,
+           ("datasets.odgt_file.read_odgt",)),
+    Parser("list of a data set", from_set("VOC2007/ImageSets/Main/val.txt"), lambda path: voc_files.read_voc(
+        path, ("000005.jpg",)), ("datasets.voc_files.read_list",), "VOC2007/ImageSets/Main/val.txt"),
+    Parser("xml of a data set", from_set("VOC2007/Annotations/000005.xml"), voc_files.read_annotation,
+           ("datasets.voc_files.read_annotation",), raises=False),
+    *(Parser(f"{place.rpartition('.')[2]} of a data set", from_set(place), lambda path: picture_fault(
+        Picture(path, 0, 0)), ("datasets.pictures.picture_fault",), raises=False)
+      for place in ("VOC2007/JPEGImages/000005.jpg", "cells/val/0.png")),
     *(Parser(f"show {place.rpartition('.')[2]}", of(place), show._show_file, ("show._read",), place)
       for place in (RESULTS, RECORD, MODEL)),
 )  # fmt: skip
@@ -318,6 +353,7 @@ NOT_PARSERS = {
     "cluster.processes.processes": "reads /proc",
     "cluster.processes.submitting": "reads /proc",
     "code.code_digest": OURS,
+    "datasets.plan.using": OURS,
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,
     "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
