@@ -7,11 +7,11 @@ names and descriptions.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import yaml
 
@@ -51,6 +51,23 @@ __all__ = [
     "load_resolved_suite",
     "load_suite",
 ]
+
+
+P, T = ParamSpec("P"), TypeVar("T")
+
+
+def _once(method: Callable[Concatenate["Suite", P], T]) -> Callable[Concatenate["Suite", P], T]:
+    """A method that works once for each of its arguments: a suite does not change, and has thousands of jobs."""
+
+    @wraps(method)
+    def known(self: "Suite", *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (method.__name__, *args, *kwargs.items())
+        if key not in self._cache:
+            self._cache[key] = method(self, *args, **kwargs)
+        result: T = self._cache[key]
+        return result
+
+    return known
 
 
 @dataclass(frozen=True)
@@ -166,12 +183,16 @@ class Suite:
         Raises:
             SuiteError: a model file is wrong, or the suite was read from a bundle.
         """
-        key = ("config", experiment)
-        if key not in self._cache:
-            spec = self.experiment(experiment)
-            self._cache[key] = merge_config(spec.model, self._need_root(), spec.opts)
-        config: dict[str, Any] = copy.deepcopy(self._cache[key])
-        return config
+        return copy.deepcopy(self._config(experiment))
+
+    @_once
+    def _config(self, experiment: str) -> dict[str, Any]:
+        spec = self.experiment(experiment)
+        return merge_config(spec.model, self._need_root(), spec.opts)
+
+    @_once
+    def _config_digest(self, experiment: str) -> str:
+        return config_digest(self._config(experiment))
 
     def recipe(self, experiment: str, seed: int) -> Recipe:
         """The recipe of one checkpoint. Any seed asked of a shared experiment gives its one recipe, of seed
@@ -185,15 +206,11 @@ class Suite:
             seed = 0
         elif seed not in self.train_seeds:
             raise SuiteError(f"{self.path}: train_seeds: {seed} is not one of {list(self.train_seeds)}")
-        key = ("recipe", experiment, seed)
-        if key not in self._cache:
-            self._cache[key] = self._make_recipe(spec, seed)
-        recipe: Recipe = self._cache[key]
-        return recipe
+        return self._recipe(experiment, seed)
 
-    def _make_recipe(self, spec: Experiment, seed: int) -> Recipe:
-        config = self.config_of(spec.name)
-        config_sha256 = config_digest(config)
+    @_once
+    def _recipe(self, experiment: str, seed: int) -> Recipe:
+        spec, config_sha256 = self.experiment(experiment), self._config_digest(experiment)
         data_sha256, code_sha256 = self.data_digest(), self._code("train")
         init, teacher = self._parent(spec.init, seed), self._parent(spec.teacher, seed)
         chain = {
@@ -209,9 +226,9 @@ class Suite:
             check_parts(config, spec.processes, f"{self.path}: experiments.{spec.name}")
             chain["processes"] = spec.processes
         return Recipe(
-            experiment=spec.name,
+            experiment=experiment,
             seed=seed,
-            config=config,
+            config=self._config(experiment),
             config_sha256=config_sha256,
             data_sha256=data_sha256,
             code_sha256=code_sha256,
@@ -226,14 +243,17 @@ class Suite:
         recipe = self.recipe(name, seed)
         return Parent(name, recipe.seed, recipe.digest)
 
+    @_once
     def data_digest(self) -> str:
         """Digest of the data configuration (what it is, not how it is described)."""
         return json_digest({key: value for key, value in self.data_config.items() if key != "description"})
 
+    @_once
     def generate_digest(self) -> str:
         """Digest of what decides the data files: the data configuration and the generator's sources."""
         return json_digest({"kind": "data", "data": self.data_digest(), "code": self._code("data")})
 
+    @_once
     def eval_digest(self, experiment: str, seed: int) -> str:
         """Digest of what decides one checkpoint's results: recipe, rows, eval seeds, evaluation sources."""
         rows = [[row.exp_id, row.sample_step, dict(row.opts)] for row in self.rows_of(experiment)]
@@ -247,6 +267,7 @@ class Suite:
             }
         )
 
+    @_once
     def timing_digest(self) -> str:
         """Digest of what is timed: recipes of the checkpoints, rows, the timing section, its sources."""
         seed = self.timing.train_seed if self.timing else 0
@@ -263,11 +284,13 @@ class Suite:
             }
         )
 
+    @_once
     def attention_digest(self) -> str:
         """Digest of the attention section and its sources."""
         spec = vars(self.attention) if self.attention else None
         return json_digest({"kind": "attention", "spec": spec, "code": self._code("attention")})
 
+    @_once
     def tables_digest(self) -> str:
         """Digest of what decides the tables: evaluation, timing, attention digests, labels, order, specs."""
         return json_digest(
@@ -321,14 +344,12 @@ class Suite:
 
         Digests that need more than what is given raise SuiteError.
         """
-        known: dict[Any, Any] = {("config", name): dict(config) for name, config in configs.items()}
-        return replace(self, root=None, _cache=known | {("code", part): digest for part, digest in code.items()})
+        known: dict[Any, Any] = {("_config", name): dict(config) for name, config in configs.items()}
+        return replace(self, root=None, _cache=known | {("_code", part): digest for part, digest in code.items()})
 
+    @_once
     def _code(self, part: str) -> str:
-        key = ("code", part)
-        if key not in self._cache:
-            self._cache[key] = code_digest(self._need_root(), part)
-        return str(self._cache[key])
+        return code_digest(self._need_root(), part)
 
     def _need_root(self) -> Path:
         if self.root is None:

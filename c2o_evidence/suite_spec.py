@@ -128,7 +128,7 @@ class Recipe:
 
     Attributes:
         seed: the train seed in effect (0 for a shared experiment).
-        config: merged model configuration, options put in.
+        config: merged model configuration, options put in. All train seeds share it: it is read, not changed.
         config_sha256: digest of `config`.
         data_sha256: digest of the data configuration.
         code_sha256: digest of the sources training uses.

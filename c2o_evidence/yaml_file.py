@@ -1,6 +1,8 @@
 """Reading YAML as plain data: safe, no key given twice, and 1e-3 read as the number it is."""
 
+import copy
 import re
+from functools import lru_cache
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -13,6 +15,7 @@ from c2o_evidence.plain_file import LIMITS, read_plain
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _INT64 = 1 << 63
+KEPT = 128  # files whose values are kept, by their bytes
 # What PyYAML's constructors raise on a tag whose text is none of its kind (`!!bool x`, `!!float ""`).
 _BAD_SCALAR = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 
@@ -75,6 +78,12 @@ def load_yaml(path: Path, name: str) -> Any:
         raise SuiteError(f"{name}: does not exist; check the name") from None
     except OSError as error:
         raise SuiteError(f"{name}: cannot be read: {error.strerror}") from error
+    return copy.deepcopy(_parsed(data, name))
+
+
+@lru_cache(maxsize=KEPT)
+def _parsed(data: bytes, name: str) -> Any:
+    """Suites share their bases, and a hundred experiments one model file: reading the same bytes again is slow."""
     return parse_yaml(data, name)
 
 

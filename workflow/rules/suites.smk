@@ -24,11 +24,6 @@ def read_suite(name):
         return error
 
 
-def usable_suites():
-    found = [read_suite(name) for name in SUITES]
-    return [suite for suite in found if not isinstance(suite, EvidenceError)]
-
-
 def stop(error):
     """End Snakemake with a message.
 
@@ -45,10 +40,10 @@ def suite(name):
 
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
-    reduced = [read_suite(f"{name}{REDUCED}") for name in SUITES]
-    for found in (*usable_suites(), *reduced):
-        if getattr(found, "data_name", None) == wildcards.dataset:
-            return found
+    for form in ("", REDUCED):  # most are found without a reduced form being read
+        for found in (read_suite(f"{name}{form}") for name in SUITES):
+            if getattr(found, "data_name", None) == wildcards.dataset:
+                return found
     return stop(
         f"data/{wildcards.dataset}: no suite in configs/suites uses this data set"
     )
@@ -70,7 +65,12 @@ def eval_digest(wildcards):
 
 def results_digest(wildcards):
     """What decides all results TSVs of a suite, whatever its tables say about them."""
-    chosen = suite(wildcards.suite)
+    return results_digest_of(wildcards.suite)
+
+
+@cache
+def results_digest_of(name):
+    chosen = suite(name)
     return json_digest(
         {
             f"{name}/{seed}": chosen.eval_digest(name, seed)
@@ -81,7 +81,12 @@ def results_digest(wildcards):
 
 def bundle_digest(wildcards):
     """What decides a bundle: the resolved suite with its titles, and all that went into its tables."""
-    chosen = suite(wildcards.suite)
+    return bundle_digest_of(wildcards.suite)
+
+
+@cache
+def bundle_digest_of(name):
+    chosen = suite(name)
     return json_digest({"suite": chosen.to_dict(), "tables": chosen.tables_digest()})
 
 
@@ -144,14 +149,18 @@ def note_of_freeze(wildcards):
 
 def chain_below(wildcards):
     """Priority of a training: the length of the chain of trainings behind it, so that the longest goes first."""
-    experiments = suite(wildcards.suite).experiments.values()
+    return 100 + heights(wildcards.suite).get(wildcards.experiment, 0)
 
-    @cache
-    def height(name):
-        children = [e.name for e in experiments if name in (e.init, e.teacher)]
-        return max((1 + height(child) for child in children), default=0)
 
-    return 100 + height(wildcards.experiment)
+@cache
+def heights(name):
+    """The length of the chain behind each experiment that has one: children come after their parents in `needed`."""
+    chosen, found = suite(name), {}
+    for child in reversed(chosen.needed):
+        spec = chosen.experiments[child]
+        for parent in filter(None, (spec.init, spec.teacher)):
+            found[parent] = max(found.get(parent, 0), 1 + found.get(child, 0))
+    return found
 
 
 def steps_sampled(wildcards):
