@@ -53,14 +53,15 @@ __all__ = [
 ]
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _once(method: Callable[Concatenate["Suite", P], T]) -> Callable[Concatenate["Suite", P], T]:
     """A method that works once for each of its arguments: a suite does not change, and has thousands of jobs."""
 
     @wraps(method)
-    def known(self: "Suite", *args: P.args, **kwargs: P.kwargs) -> T:
+    def known(self: "Suite", /, *args: P.args, **kwargs: P.kwargs) -> T:
         key = (method.__name__, *args, *kwargs.items())
         if key not in self._cache:
             self._cache[key] = method(self, *args, **kwargs)
@@ -223,7 +224,7 @@ class Suite:
             "teacher": teacher.digest if teacher else None,
         }
         if spec.processes > 1:  # sums over parts of a batch round otherwise than one pass over it
-            check_parts(config, spec.processes, f"{self.path}: experiments.{spec.name}")
+            check_parts(self._config(experiment), spec.processes, f"{self.path}: experiments.{spec.name}")
             chain["processes"] = spec.processes
         return Recipe(
             experiment=experiment,

@@ -13,8 +13,8 @@ from c2o_evidence import doctor
 from c2o_evidence.doctor import datasets, gpus, machine, optional, versions
 from c2o_evidence.doctor.probe import probe_torch
 from c2o_evidence.doctor.report import Check, Report, render
-from c2o_evidence.slots import acquire, machine_devices
 from c2o_evidence.errors import ClusterError
+from c2o_evidence.slots import acquire, machine_devices
 
 CPU_ANSWER = {
     "torch": "2.12.1+cu130",
