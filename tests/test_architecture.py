@@ -25,7 +25,8 @@ BELOW = {
     "training": {"sampling", "modeling", "graph", "diffusion", "data"},
     "evaluation": {"sampling", "modeling", "graph", "diffusion", "data"},
 }
-ENTRY_POINTS = {"train_net", "dry_run", "transfer", "imagenet", "__main__"}  # modules of c2o_model that may import every part
+# Modules of c2o_model that may import every part.
+ENTRY_POINTS = {"train_net", "dry_run", "transfer", "imagenet", "__main__"}
 
 
 def imports(source: str, module: str) -> list[tuple[int, str]]:
