@@ -99,7 +99,7 @@ def dry_run(
     parts = processes.world() * micro
     split_step = SplitStep(forward, model, batches, seed, micro) if parts > 1 else None
     backbone: nn.Module = model.backbone  # type: ignore[assignment]
-    hook = backbone.register_forward_hook(lambda _m, _i, out: seen.pyramid.update(_shapes(out)))
+    hook = backbone.register_forward_hook(lambda _m, _i, out: seen.pyramid.update(seen.pyramid or _shapes(out)))
     for iteration in range(steps):
         started = _now(device)
         optimizer.zero_grad(set_to_none=True)
