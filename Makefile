@@ -55,7 +55,7 @@ attest: setup ## the public tools for signatures and RO-Crates, in an environmen
 	fi
 
 test: setup attest ## all tests, with a real end-to-end run of the workflow
-	$(RUN) pytest --junit-xml=logs/tests.xml $(PYTEST_ARGS)
+	.venv/bin/python tests/run.py $(PYTEST_ARGS)
 
 check: setup ## what CI checks beside the tests: style, types, workflow lint, import arrows
 	$(RUN) ruff check .

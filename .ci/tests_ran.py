@@ -1,4 +1,4 @@
-"""Fail when what must run was skipped: `tests_ran.py RESULTS.xml` reads pytest's JUnit file.
+"""Fail when what must run was skipped: `tests_ran.py RESULTS.xml …` reads pytest's JUnit files.
 
 A skip is fine only for something that a plain machine does not have; each part of the project and the
 end-to-end run must have passed tests. C2O_REQUIRE_SLURM says that SLURM has been installed: no skip for want of it.
@@ -23,14 +23,14 @@ MUST_PASS = (
 )
 
 
-def faults(results: Path) -> list[str]:
+def faults(*results: Path) -> list[str]:
     """What is wrong with a test run, empty when nothing is."""
-    cases = list(ElementTree.parse(results).iter("testcase"))
-    if not cases:
-        return [f"{results}: no test ran"]
-    bad = []
+    cases = {path: list(ElementTree.parse(path).iter("testcase")) for path in results}
+    bad = [f"{path}: no test ran" for path, found in cases.items() if not found]
+    if bad:
+        return bad
     passed = []
-    for case in cases:
+    for case in (case for found in cases.values() for case in found):
         name = f"{case.get('classname')}.{case.get('name')}"
         skip = case.find("skipped")
         if skip is None:
@@ -46,7 +46,7 @@ def faults(results: Path) -> list[str]:
 
 def main() -> int:
     """Print the faults; exit status 0 when there are none."""
-    found = faults(Path(sys.argv[1]))
+    found = faults(*map(Path, sys.argv[1:]))
     print("\n".join(found) or "all that must run has run")
     return 1 if found else 0
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import ModuleType
 
@@ -203,7 +204,30 @@ class TestContinuousIntegration:
         ]
         del passed["tests.workflow.test_a.test_b"]
         assert ran.faults(self.results(file, passed)) == ["tests.workflow: no test passed"]
+        part = {"tests.workflow.test_a.test_b": None}
+        other = self.results(tmp_path / "other.xml", part)
+        assert ran.faults(self.results(file, passed), other) == []
         assert ran.faults(self.results(file, {})) == [f"{file}: no test ran"]
+        assert ran.faults(other, file) == [f"{file}: no test ran"]
+
+    @pytest.mark.parametrize("fails", ["none", "tests/slurm/test_b.py", "tests/test_a.py"])
+    def test_both_halves_of_the_tests_run_and_count(self, tmp_path: Path, fails: str) -> None:
+        for name in ("tests/slurm/test_b.py", "tests/test_a.py"):
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"def test_it():\n    assert {name != fails}\n")
+        shutil.copy(ROOT / "tests" / "run.py", tmp_path / "tests")
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "tests" / "run.py")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (fails != "none"), done.stdout + done.stderr
+        found = [
+            (case.get("classname"), case.find("failure") is not None)
+            for name in ("tests.xml", "slurm-tests.xml")
+            for case in ElementTree.parse(tmp_path / "logs" / name).iter("testcase")
+        ]
+        assert found == [("tests.test_a", fails == "tests/test_a.py"), ("tests.slurm.test_b", "slurm" in fails)]
+        assert done.stdout.count("1 passed") + done.stdout.count("1 failed") == 2
 
     def test_the_script_runs_what_a_developer_types(self) -> None:
         text = (ROOT / ".ci" / "run").read_text("utf-8")
@@ -214,5 +238,5 @@ class TestContinuousIntegration:
             "make setup",
             "make check",
             "make test",
-            ".venv/bin/python .ci/tests_ran.py logs/tests.xml",
+            ".venv/bin/python .ci/tests_ran.py logs/tests.xml logs/slurm-tests.xml",
         ]
