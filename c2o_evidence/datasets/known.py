@@ -5,9 +5,10 @@ digests and sizes of the JSON files and numbers of images and boxes from several
 alike. VOC: the tables in the development kits of 2007 and 2012, which leave difficult objects out. LVIS: numbers of its
 publisher's page; the digest of train's JSON was computed by a public audit from the archive with the digest here, that
 of val's is pinned by one public evaluation. CrowdHuman: numbers of train from the paper; digests and sizes as its
-author's own repository of the set lists them, which is not where its site points. Objects365: images of train from public loaders that counted what the
-archives hold (the JSON has three more, which were never published), its boxes from one public loader; of val's JSON one
-public evaluation pins digest and numbers; disk use from a public loader, in whole GiB.
+author's own repository of the set lists them, which is not where its site points. Objects365: images of train from
+public loaders that counted what the archives hold (the JSON has three more, which were never published), its boxes from
+one public loader; of val's JSON one public evaluation pins digest and numbers; disk use from a public loader, in whole
+GiB.
 """
 
 from __future__ import annotations
