@@ -5,9 +5,10 @@ digests and sizes of the JSON files and numbers of images and boxes from several
 alike. VOC: the tables in the development kits of 2007 and 2012, which leave difficult objects out. LVIS: numbers of its
 publisher's page; the digest of train's JSON was computed by a public audit from the archive with the digest here, that
 of val's is pinned by one public evaluation. CrowdHuman: numbers of train from the paper; digests and sizes as its
-author's own repository of the set lists them. Objects365: images of train from public loaders that counted what the
-archives hold (the JSON has three more, which were never published), its boxes from one public loader; of val's JSON one
-public evaluation pins digest and numbers; disk use from a public loader, in whole GiB.
+author's own repository of the set lists them, which is not where its site points. Objects365: images of train from
+public loaders that counted what the archives hold (the JSON has three more, which were never published), its boxes from
+one public loader; of val's JSON one public evaluation pins digest and numbers; disk use from a public loader, in whole
+GiB.
 """
 
 from __future__ import annotations
@@ -189,6 +190,7 @@ def _crowdhuman() -> DataSet:
         plain_boxes=339_565,
         size=80_017_502,
         sha256="6bf241a79f19e30cf52681eab3392368bd5a534164be9272e7a808cb284d9f77",
+        certain=False,
         annotation_from="annotation_train.odgt",
         images_from="CrowdHuman_train01.zip, CrowdHuman_train02.zip and CrowdHuman_train03.zip",
     )
@@ -201,6 +203,7 @@ def _crowdhuman() -> DataSet:
         image_count=4_370,
         size=23_323_139,
         sha256="be422c79a190ff7e30fe5cbd74cbf45a2dadda6c5af58c6ec11a038ba2993c04",
+        certain=False,
         annotation_from="annotation_val.odgt",
         images_from="CrowdHuman_val.zip",
     )
