@@ -12,6 +12,7 @@ and that speed grows with the number of GPUs.
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,9 @@ def need(config: Path, height: int, width: int, amp: bool) -> Need:
         step = counter.get_total_flops()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     every = sum(p.numel() for p in model.parameters())
+    alive.clear()
+    del pyramid, features, out  # the graph holds the model, hooks and all
+    gc.collect()
     fixed = trained * BYTES + (every - trained) * 4 + (every * 4 if cfg.MODEL_EMA.ENABLED else 0)
     return Need(every, backbone, head, step, sum(kept.values()), fixed)
 
