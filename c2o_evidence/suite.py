@@ -52,14 +52,15 @@ __all__ = [
 ]
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _once(method: Callable[Concatenate["Suite", P], T]) -> Callable[Concatenate["Suite", P], T]:
     """A method that works once for each of its arguments: a suite does not change, and has thousands of jobs."""
 
     @wraps(method)
-    def known(self: "Suite", *args: P.args, **kwargs: P.kwargs) -> T:
+    def known(self: "Suite", /, *args: P.args, **kwargs: P.kwargs) -> T:
         key = (method.__name__, *args, *kwargs.items())
         if key not in self._cache:
             self._cache[key] = method(self, *args, **kwargs)
