@@ -123,7 +123,7 @@ def test_each_thing_is_worked_out_once(checkout: Path, monkeypatch: pytest.Monke
 
 
 def test_looking_at_thousands_of_jobs_leaves_the_core_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock of its own: a look takes 2 s, 0.3 s lie between two states; of 300 s no more than a twentieth is spent."""
+    """By a clock of its own: a look takes 2 s, states follow each other after 0.3 s, a twentieth of 300 s is spent."""
     now, looks = 0.0, 0
 
     def slow(_: Path) -> list[Any]:
