@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.3
 REFINE_S = 5.0  # between two looks at the records for how long jobs take
+REST = 20  # times as long as a look at the files of all jobs has taken, until the next one: a suite may have thousands
 TAIL_LINES = 15
 # With these Snakemake only tells something or repairs its state: its own output is the answer.
 TELLING_FLAGS = frozenset(
@@ -169,7 +170,9 @@ class Build:
         self.log_path = root / "logs" / name / f"snakemake-{stamp}-{os.getpid()}.log"
         self.log = SnakemakeLog()
         self._costs = list(jobs)
-        self._refined_at = float("-inf")
+        self._training: list[TrainingProgress] = []
+        self._work = (0.0, 0.0)  # seconds left, and in total
+        self._refined_at = self._look_at = float("-inf")
 
     def run(self, extra: Sequence[str], view: View) -> tuple[int, bool]:
         """Runs Snakemake to its end: its exit code, and whether the user interrupted it."""
@@ -198,10 +201,9 @@ class Build:
         return process.returncode, signals.received > 0
 
     def _state(self, started: float, *, interrupted: bool) -> BuildState:
-        training = [item for item in read_progress(self.root / "results" / ".state" / self.name) if item.alive]
-        if time.monotonic() - self._refined_at > REFINE_S:
-            self._costs, self._refined_at = refined(self.jobs), time.monotonic()
-        left, total = seconds_left(self._costs, training, self.log.cores)
+        if time.monotonic() >= self._look_at:
+            self._look()
+        left, total = self._work
         phase = "stopping: the running jobs save their state" if interrupted else "planning"
         return BuildState(
             fraction=self._fraction(left, total),
@@ -210,10 +212,20 @@ class Build:
             steps_done=self.log.done,
             steps_total=0 if interrupted else self.log.total,
             running=[str(block) for block in self.log.running.values()],
-            training=_unfinished(training),
+            training=_unfinished(self._training),
             phase=phase,
             queue=self.watchdog.queue_line if self.watchdog else "",
         )
+
+    def _look(self) -> None:
+        """Look at the progress files and records of all jobs, and note when it may be done again."""
+        begun = time.monotonic()
+        self._training = [item for item in read_progress(self.root / "results" / ".state" / self.name) if item.alive]
+        if begun - self._refined_at > REFINE_S:
+            self._costs, self._refined_at = refined(self.jobs), begun
+        self._work = seconds_left(self._costs, self._training, self.log.cores)
+        ended = time.monotonic()
+        self._look_at = ended + REST * (ended - begun)
 
     def _fraction(self, left: float, total: float) -> float:
         if total > 0:

@@ -51,12 +51,14 @@ def print_status(suite_name: str | None, root: Path) -> int:
     suite = load_suite(suite_name, root)
     jobs = refined(jobs_of(suite, root))
     running = read_progress(root / "results" / ".state" / suite.name)
+    by_job = {(item.experiment, item.seed): item for item in running}
     table = Table(title=f"{suite.name}: {sum(job.done for job in jobs)} of {len(jobs)} jobs done", box=None)
     for name in ("stage", "experiment", "seed", "state"):
         table.add_column(name, justify="right" if name == "seed" else "left")
     colours = {"done": "green", "missing": "dim"}
     for job in jobs:
-        state = job_state(job, running)
+        own = by_job.get((job.experiment, job.seed))
+        state = job_state(job, (own,) if own else ())
         seed = str(job.seed) if job.experiment else ""
         table.add_row(job.stage, job.experiment, seed, state, style=colours.get(state, "yellow"))
     console = Console()

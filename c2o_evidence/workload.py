@@ -37,8 +37,9 @@ def jobs_of(suite: Suite, root: Path) -> list[Job]:
     """Trainings, evaluations, timing and attention jobs of a suite, parents first. Raises SuiteError."""
     base = root / "results" / suite.name
     jobs = []
+    solvers = {experiment: _solver(suite.config_of(experiment)) for experiment in suite.needed}
     for experiment, seed in suite.train_jobs:
-        iterations, batch = _solver(suite.config_of(experiment))
+        iterations, batch = solvers[experiment]
         factor = TEACHER_FACTOR if suite.experiment(experiment).teacher is not None else 1.0
         seconds = START_S + iterations * batch * TRAIN_S_PER_IMAGE * factor
         record = base / "train" / experiment / f"seed{seed}" / "record.json"

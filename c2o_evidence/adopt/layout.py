@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from c2o_evidence.code import code_digest
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.files import hash_files
 
@@ -29,6 +30,7 @@ class Layout:
     witness: Path | None = None
     digests: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    _codes: dict[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
         """Where a file lies."""
@@ -67,6 +69,12 @@ class Layout:
                 self.digests[name] = digests[key]
             else:
                 self.faults[name] = f"cannot be read: {errors[key].strerror}"
+
+    def code(self, part: str) -> str:
+        """Digest of the sources of a part, read once: thousands of jobs may ask."""
+        if part not in self._codes:
+            self._codes[part] = code_digest(self.root, part)
+        return self._codes[part]
 
     def there(self, name: str) -> bool:
         """Whether something lies there, whatever it is."""

@@ -8,7 +8,6 @@ from typing import Any
 from c2o_evidence.adopt.jobs import CHECKPOINT, SuiteJob
 from c2o_evidence.adopt.layout import Layout
 from c2o_evidence.checkpoint_header import read_metadata
-from c2o_evidence.code import code_digest
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import Record
 from c2o_evidence.tsv import read_tsv
@@ -30,7 +29,7 @@ def what_differs(job: SuiteJob, record: Record, layout: Layout) -> list[str]:
 
 def _sources(job: SuiteJob, record: Record, layout: Layout) -> Iterator[str]:
     part = PARTS.get(job.kind, job.kind)
-    now = code_digest(layout.root, part)
+    now = layout.code(part)
     if record.code_sha256 != now:
         yield f"code: the sources of `{part}` have changed: expected {now}, found {record.code_sha256}"
 

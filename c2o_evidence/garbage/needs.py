@@ -27,6 +27,7 @@ class Needs:
     indexed: set[str] = field(default_factory=set)
     recipes: set[str] = field(default_factory=set)
     checkpoints: set[str] = field(default_factory=set)
+    _jobs: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # what `asked` has looked up before
 
     def asked(self, suite: str, place: str) -> bool:
         """Whether `results/SUITE/PLACE` is asked for or indexed. PLACE: `train/EXP/seedS`, `eval/EXP/seedS`, a part."""
@@ -37,8 +38,10 @@ class Needs:
             return place.count("/") < 2 and any(path.startswith(f"results/{suite}/") for path in self.indexed)
         kind, _, job = place.partition("/")
         if kind in ("train", "eval"):
-            jobs = known.train_jobs if kind == "train" else known.eval_jobs
-            return job in {f"{experiment}/seed{seed}" for experiment, seed in jobs}
+            if (suite, kind) not in self._jobs:
+                jobs = known.train_jobs if kind == "train" else known.eval_jobs
+                self._jobs[suite, kind] = {f"{experiment}/seed{seed}" for experiment, seed in jobs}
+            return job in self._jobs[suite, kind]
         return kind not in ("timing", "attention") or getattr(known, kind) is not None
 
 

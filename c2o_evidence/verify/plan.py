@@ -29,6 +29,10 @@ class Plan:
 
     def __init__(self, suite: Suite, configs: Configs, records: Mapping[str, Record]) -> None:
         self._suite, self._configs, self._records = suite, configs, records
+        self._jobs = {
+            part: {f"{folder}/{name}/seed{seed}/{RECORD}": (name, seed) for name, seed in jobs}
+            for part, folder, jobs in (("train", "train", suite.train_jobs), ("evaluate", "eval", suite.eval_jobs))
+        }
         self.code = {part: digest for part in ("train", "evaluate") if (digest := self._common_code(part))}
         for part in ("timing", "attention", "tables"):
             if record := records.get(f"{part}/{RECORD}"):
@@ -37,8 +41,7 @@ class Plan:
 
     def jobs(self, part: str) -> dict[str, tuple[str, int]]:
         """Record path -> (experiment, seed) of all jobs of `train` or `evaluate`."""
-        jobs, folder = (self._suite.train_jobs, "train") if part == "train" else (self._suite.eval_jobs, "eval")
-        return {f"{folder}/{name}/seed{seed}/{RECORD}": (name, seed) for name, seed in jobs}
+        return self._jobs[part]
 
     def _common_code(self, part: str) -> str | None:
         codes = Counter(self._records[path].code_sha256 for path in self.jobs(part) if path in self._records)
