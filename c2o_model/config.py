@@ -91,7 +91,7 @@ def load_config(path: str | Path, opts: Sequence[Any] = ()) -> CfgNode:
         raise ConfigError(f"{path}: no such configuration file")
     try:
         loaded = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, thousands of digits
         raise ConfigError(f"{path}: not valid (safe) YAML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: _BASE_: {error.filename}: cannot be read ({error.strerror})") from error
@@ -159,11 +159,11 @@ def _decode(name: str, text: str) -> Any:
     """The value of a ``KEY VALUE`` override: a Python literal, as Detectron2 reads it, else YAML."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         pass
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"{name}: {text!r} is neither a Python literal nor YAML") from None
 
 

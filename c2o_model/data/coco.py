@@ -83,7 +83,7 @@ class _Reader:
             parsed = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             raise DataError(self.path, "is missing", "put the annotation file there") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, too deep
             raise self.fail(
                 f"is not JSON, corrupt or truncated ({error})", "copy it again from its source"
             ) from None

@@ -181,7 +181,7 @@ def read(root: Path) -> DataManifest:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(path, "is missing", "generate the set first (`make data`)") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(path, f"is not JSON ({error})", "generate the set again") from None
     try:
         if document["schema"] != SCHEMA:

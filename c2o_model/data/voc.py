@@ -65,6 +65,8 @@ def read_names(root: Path, split: str) -> list[str]:
     except FileNotFoundError:
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
         raise DataError(path, "is missing", f"name a list that is there ({have})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is not UTF-8 ({error})", "copy it again from its source") from None
     names = [line.strip() for line in lines if line.strip()]
     for name in names:
         if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):

@@ -22,9 +22,10 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from c2o_model.checkpoint import CheckpointError
 from c2o_model.config import ConfigError
 from c2o_model.data.errors import DataError
-from c2o_model.training.run import TrainingDiverged
+from c2o_model.training.run import TrainingDiverged, TrainingStopped
 
 MENDABLE = (ConfigError, CheckpointError, DataError, TrainingDiverged)
+STOPPED = "stopped"  # the note of a process that was asked to stop; the others have numbers
 
 
 class ProcessError(RuntimeError):
@@ -42,6 +43,7 @@ def launch_processes(work: Callable[[Namespace], None], args: Namespace, device:
     Raises:
         ConfigError: this machine cannot run so many processes.
         ProcessError: a process met an error that the user can mend.
+        TrainingStopped: the training was asked to stop.
     """
     on_cpu = device == "cpu"
     if not on_cpu and args.num_gpus > torch.cuda.device_count():
@@ -69,6 +71,8 @@ def launch_processes(work: Callable[[Namespace], None], args: Namespace, device:
             said = sorted(Path(directory).iterdir())
             if not said:
                 raise
+            if said[0].name == STOPPED:
+                raise TrainingStopped(said[0].read_text(encoding="utf-8")) from error
             raise ProcessError(said[0].read_text(encoding="utf-8")) from error
         finally:
             if on_cpu:
@@ -83,6 +87,11 @@ def _worker(work: Callable[[Namespace], None], args: Namespace, directory: str) 
         comm.synchronize()  # no process leaves while another one still talks to it
     except MENDABLE as error:
         Path(directory, f"{comm.get_rank():06d}").write_text(str(error), encoding="utf-8")
+        _leave(2)
+    except TrainingStopped as error:
+        if comm.get_rank() == 0:
+            Path(directory, STOPPED).write_text(str(error), encoding="utf-8")
+        comm.synchronize()
         _leave(2)
     _leave(0)
 

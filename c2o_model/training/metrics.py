@@ -6,6 +6,9 @@ losses have computed already. Called by the training loop.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,10 +26,18 @@ class MatchMetrics:
     loss without its weight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: Mapping[str, Any] | None = None, device: torch.device | str = "cpu") -> None:
+        """Nothing counted, or what `state` told between two iterations."""
         self._step: Tensor | None = None  # right, apart, matched: of the parts of this iteration so far
         self._sums: Tensor | None = None
         self._iterations = 0
+        if state:
+            self._sums = torch.tensor(state["sums"], dtype=torch.float64, device=device)
+            self._iterations = state["iterations"]
+
+    def state(self) -> dict[str, Any]:
+        """What a row has so far, for JSON (no number is rounded); {} at its begin. Waits for the device."""
+        return {} if self._sums is None else {"sums": self._sums.tolist(), "iterations": self._iterations}
 
     @torch.no_grad()
     def add(self, out: HeadOutput, pairs: Match, batch: TrainingBatch) -> None:

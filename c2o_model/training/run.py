@@ -59,6 +59,10 @@ class TrainingDiverged(RuntimeError):
     """The loss is no longer finite. The message names the iteration and the losses."""
 
 
+class TrainingStopped(RuntimeError):
+    """The training was asked to stop. Its state is saved; the message names the iteration."""
+
+
 def train(
     cfg: CfgNode,
     *,
@@ -73,6 +77,7 @@ def train(
     teacher_cfg: CfgNode | None = None,
     feature_dir: Path | None = None,
     progress: Progress = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, float]]:
     """Train to ``SOLVER.MAX_ITER`` and write ``output`` with its sidecar.
 
@@ -91,6 +96,8 @@ def train(
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
         progress: called about once a second with iteration, total, loss, seconds_per_iteration, eta_s and attention,
             the kernel that each stage's attention ran.
+        stop: asked after every iteration, of several processes each for itself; where one says yes the state is
+            saved as it is, and the same call goes on from there with the same bits.
 
     Returns:
         The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means), of a
@@ -101,6 +108,7 @@ def train(
             not given.
         CheckpointError: init or teacher cannot be used, or the output cannot be written (an older file stays).
         TrainingDiverged: a loss is not finite.
+        TrainingStopped: ``stop`` said so before the last iteration.
     """
     _check(cfg, split)
     chief = processes.rank() == 0  # of several processes one locks, reports and writes
@@ -114,7 +122,7 @@ def train(
         scheduler = build_lr_scheduler(cfg, optimizer)
         average = WeightAverage(model, cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.RAMP) if cfg.MODEL_EMA.ENABLED else None
         distillation = _distillation(cfg, model, teacher, teacher_cfg)
-        done, curve = load_state(
+        done, curve, row = load_state(
             state_dir, recipe=recipe, model=model, optimizer=optimizer, scheduler=scheduler, average=average
         )
         if not processes.alike([done]):
@@ -134,7 +142,7 @@ def train(
         if cfg.SOLVER.TORCH_COMPILE:
             compile_head(model, cfg.SOLVER.TORCH_COMPILE_MODE)
 
-        metrics = MatchMetrics()
+        metrics = MatchMetrics(row.get("metrics"), device)
 
         def forward(batch: Batch, part: Part) -> dict[str, Tensor]:
             with precision(cfg.SOLVER.AMP.ENABLED, device):
@@ -143,7 +151,7 @@ def train(
         parts = processes.world() * steps
         split_step = SplitStep(forward, model, batches, seed, steps) if parts > 1 else None
         reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress, model)
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = row.get("sums", {})
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             optimizer.zero_grad(set_to_none=True)
             losses = split_step.gradients(iteration) if split_step else forward(batches.batch(iteration), WHOLE)
@@ -168,8 +176,10 @@ def train(
                 sums = {}
             if chief:
                 reporter.tell(iteration + 1, float(total.detach()))
-            period = cfg.SOLVER.CHECKPOINT_PERIOD
-            if chief and (iteration + 1) % period == 0 and iteration + 1 < cfg.SOLVER.MAX_ITER:
+            if iteration + 1 == cfg.SOLVER.MAX_ITER:
+                break
+            stopped = any(processes.greatest([int(stop())]))
+            if chief and (stopped or (iteration + 1) % cfg.SOLVER.CHECKPOINT_PERIOD == 0):
                 save_state(
                     state_dir,
                     recipe=recipe,
@@ -179,6 +189,13 @@ def train(
                     scheduler=scheduler,
                     average=average,
                     curve=curve,
+                    row={"sums": sums, "metrics": metrics.state()},
+                )
+            if stopped:
+                comm.synchronize()  # when this ends, the state is there for every process
+                raise TrainingStopped(
+                    f"{state_dir}: stopped as asked after iteration {iteration + 1} of {cfg.SOLVER.MAX_ITER}, "
+                    "the state is saved; the same command goes on from there"
                 )
         weights: Mapping[str, Tensor] = model.state_dict() if average is None else average.state
         if chief:

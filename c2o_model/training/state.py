@@ -39,8 +39,9 @@ def save_state(
     scheduler: Any,
     average: WeightAverage | None,
     curve: list[dict[str, float]],
+    row: dict[str, Any],
 ) -> None:
-    """Write the state after ``iteration`` iterations are complete."""
+    """Write the state after ``iteration`` iterations are complete; ``row`` is what the curve's next row has so far."""
     packed = optimizer.state_dict()
     tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in model.state_dict().items()}
     for index, slots in packed["state"].items():
@@ -58,6 +59,7 @@ def save_state(
             [{k: v for k, v in g.items() if k in ("lr", "initial_lr")} for g in packed["param_groups"]]
         ),
         "curve": json.dumps(curve),
+        "row": json.dumps(row),
     }
     path = directory / f"{PREFIX}{iteration:08d}{SUFFIX}"
     save_checkpoint(path, tensors, metadata)
@@ -74,8 +76,9 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     average: WeightAverage | None,
-) -> tuple[int, list[dict[str, float]]]:
-    """Restore a state of the same recipe. Returns (iterations done, curve so far); (0, []) where there is none to use.
+) -> tuple[int, list[dict[str, float]], dict[str, Any]]:
+    """Restore a state of the same recipe. Returns iterations done, the curve so far and what its next row has of them;
+    (0, [], {}) where there is no state to use.
 
     A state of another recipe, or one that does not pass its digest, is not used and training starts from the
     beginning; the log says why.
@@ -89,9 +92,9 @@ def load_state(
         if metadata.get("recipe") == recipe:
             break
         print(f"resume: {path} belongs to another recipe; starting from iteration 0", file=sys.stderr)
-        return 0, []
+        return 0, [], {}
     else:
-        return 0, []
+        return 0, [], {}
     model.load_state_dict(_below(tensors, "model/"))
     packed = optimizer.state_dict()
     slots: dict[int, dict[str, Tensor]] = {}
@@ -113,7 +116,7 @@ def load_state(
     torch.set_rng_state(tensors["generator/torch"])
     if "generator/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["generator/cuda"])
-    return int(metadata["iteration"]), json.loads(metadata["curve"])
+    return int(metadata["iteration"]), json.loads(metadata["curve"]), json.loads(metadata.get("row", "{}"))
 
 
 @contextmanager

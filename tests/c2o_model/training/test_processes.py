@@ -56,11 +56,11 @@ def work(args):
     rank = processes.rank()
     split = load_split(ANNOTATION, ANNOTATION.parent)
 
-    def train(name, directory):
+    def train(name, directory, stop=lambda: False):
         cfg = config_from_dict(yaml.safe_load((HERE / f"{name}.yaml").read_text()))
         out = HERE / directory
         return run.train(cfg, seed=3, split=split, output=out / "m.safetensors", state_dir=out / "state", recipe="r",
-                         metadata={"x": "y"})
+                         metadata={"x": "y"}, stop=stop)
 
     report = {"plain": train("plain", "plain"), "full": train("full", "full")}
     run.SplitStep.gradients = stopped
@@ -71,6 +71,14 @@ def work(args):
         report["left"] = sorted(p.name for p in (HERE / "cut" / "state").glob("state-*"))
     run.SplitStep.gradients = gradients
     report["cut"] = train("full", "cut")
+
+    asked = iter(range(1, 41))
+    try:
+        train("full", "asked", lambda: next(asked) == 13 and rank == 1)
+        raise AssertionError("it was not stopped")
+    except run.TrainingStopped as error:
+        report["said"] = str(error)
+    report["asked"] = train("full", "asked")
 
     cfg = config_from_dict(yaml.safe_load((HERE / "plain.yaml").read_text()))
     rows = [EvalRow("one", 1), EvalRow("four", 4)]
@@ -162,9 +170,12 @@ def test_two_processes_follow_the_loss_curve_of_one(
 def test_two_processes_of_two_micro_batches_are_one_of_four(
     run_training: Any, reports: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """With dropout, bfloat16, an average and augmentation, since parts carry their own masks wherever they run."""
+    """With dropout, bfloat16, an average and augmentation, since parts carry their own masks wherever they run.
+
+    Ten iterations: after some more (how many depends on the processor) one rounding in bfloat16 changes a match.
+    """
     curve = run_training(tmp_path, {**FULL, "SOLVER.ACCUMULATE_STEPS": 4}, **HYBRID)
-    close(reports[0]["full"][:20], curve[:20], 1e-3)
+    close(reports[0]["full"][:10], curve[:10], 1e-5)
 
 
 def test_two_processes_resume_with_the_same_bits(reports: list[dict[str, Any]], here: Path) -> None:
@@ -172,6 +183,14 @@ def test_two_processes_resume_with_the_same_bits(reports: list[dict[str, Any]], 
     assert reports[0]["cut"] == reports[0]["full"] == reports[1]["cut"]
     whole, cut = (here / d / "m.safetensors" for d in ("full", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_one_of_two_processes_that_is_asked_to_stop_stops_both(reports: list[dict[str, Any]], here: Path) -> None:
+    state = here / "asked" / "state"
+    for report in reports:
+        assert report["said"].startswith(f"{state}: stopped as asked after iteration 13 of 40, the state is saved")
+        assert report["asked"] == report["full"]
+    assert (here / "asked" / "m.safetensors").read_bytes() == (here / "full" / "m.safetensors").read_bytes()
 
 
 def test_two_processes_detect_what_one_detects(make_config: Any, tiny_split: Any, reports: Any, here: Path) -> None:

@@ -22,7 +22,7 @@ from c2o_model.data.loader import image_batches
 from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.training import run as module
 from c2o_model.training.draws import draw
-from c2o_model.training.run import TrainingDiverged, train
+from c2o_model.training.run import TrainingDiverged, TrainingStopped, train
 
 EMA = {"MODEL_EMA.ENABLED": True, "MODEL_EMA.DECAY": 0.9, "MODEL_EMA.RAMP": 10}
 FROZEN = {"SOLVER.BACKBONE_MULTIPLIER": 0.0}
@@ -123,6 +123,32 @@ def test_a_run_killed_in_another_process_ends_with_the_same_bits(
     run_training(tmp_path / "whole", values)
     assert content(killed) == content(tmp_path / "whole")
     assert not [p for p in (killed / "state").iterdir() if p.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("case", ["plain", "ema, hybrid, dropout", "distillation"])
+def test_a_run_that_is_asked_to_stop_between_any_two_iterations_ends_with_the_same_bits(
+    run_training: Any, tmp_path: Path, trained: Path, make_config: Any, case: str
+) -> None:
+    """Also within a row of the curve, whose sums so far are in the state."""
+    values, keys = CASES[case]
+    teacher = {"teacher": trained, "teacher_cfg": make_config()} if "distillation" in case else {}
+    whole = run_training(tmp_path / "whole", values, more=teacher, **keys)
+    done = 0
+    for after in (1, 7, 19, 20, 12):  # 1, 8, 27, 47, 59 of 60
+        answers = [False] * (after - 1) + [True]
+        with pytest.raises(TrainingStopped) as stopped:
+            run_training(tmp_path, values, more={**teacher, "stop": iter(answers).__next__}, **keys)
+        done += after
+        assert str(stopped.value) == (
+            f"{tmp_path / 'state'}: stopped as asked after iteration {done} of 60, the state is saved; "
+            "the same command goes on from there"
+        )
+        states = sorted(path.name for path in (tmp_path / "state").glob("state-*"))
+        assert states == [f"state-{done:08d}.safetensors", f"state-{done:08d}.safetensors.sha256"]
+        assert not (tmp_path / "m.safetensors").exists()
+    # Asked after the last iteration it has nothing left to stop.
+    assert run_training(tmp_path, values, more={**teacher, "stop": lambda: done == 60}, **keys) == whole
+    assert content(tmp_path) == content(tmp_path / "whole")
 
 
 def test_a_state_of_another_recipe_is_not_resumed(
