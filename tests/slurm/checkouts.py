@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.slurm import driver
 from tests.slurm.toy_cluster import ToyCluster
 from tests.workflow.conftest import Checkout
+
+DRIVER = Path(__file__).with_name("driver.py")
 
 
 class ClusterCheckout(Checkout):
@@ -17,7 +18,7 @@ class ClusterCheckout(Checkout):
         return self
 
     def slurm_command(self, *arguments: str, profile: str = "--workflow-profile") -> list[str]:
-        return [sys.executable, str(Path(driver.__file__)), profile, "profiles/slurm", *arguments]
+        return [sys.executable, str(DRIVER), profile, "profiles/slurm", *arguments]
 
     def run_on_slurm(
         self, *arguments: str, profile: str = "--workflow-profile", timeout: float = 600

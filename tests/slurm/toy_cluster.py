@@ -263,7 +263,7 @@ class ToyCluster:
             (self.root / name).chmod(0o755)
         self.root.chmod(0o755)
         key = self.root / "munge" / "key"
-        key.write_bytes(random.randbytes(1024))
+        key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         self.layout.conf.write_text(self.layout.slurm_conf())
         self.layout.conf.with_name("gres.conf").write_text(self.layout.gres_conf())
