@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from c2o_evidence.atomic import atomic_write
-from c2o_evidence.errors import EvidenceError
-from c2o_evidence.progress import HOST_FILE
+from c2o_evidence.progress import note_host
 from c2o_evidence.tsv import write_tsv
 from c2o_model.config import config_from_dict
 from c2o_model.data.coco import load_manifest_split
@@ -51,8 +48,7 @@ def train_model(
 
     def progress(now: Mapping[str, Any]) -> None:
         if not last:
-            with contextlib.suppress(EvidenceError):  # only for the display
-                atomic_write(state / HOST_FILE, f"{socket.gethostname()}\n")
+            note_host(state)
         last.update(now)
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
 
