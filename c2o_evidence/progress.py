@@ -10,12 +10,15 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from c2o_evidence.atomic import atomic_write
+from c2o_evidence.errors import EvidenceError
 from c2o_evidence.json_file import parse_json
 from c2o_evidence.limits import MAX_RECORD, MAX_STATE
 from c2o_evidence.plain_file import read_plain
@@ -78,6 +81,12 @@ def still_runs(progress: Path, pid: int, seconds_per_iteration: float) -> bool:
     except OSError:
         return False
     return age < max(QUIET_S, QUIET_ITERATIONS * seconds_per_iteration)
+
+
+def note_host(state_dir: Path) -> None:
+    """Leave the name of this machine beside the progress file of a training that runs here."""
+    with suppress(EvidenceError):  # a display is not worth a training
+        atomic_write(state_dir / HOST_FILE, f"{socket.gethostname()}\n")
 
 
 def _number(value: Any, default: float = 0.0) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from c2o_evidence.cluster.naming import checkout_digest
@@ -102,7 +103,12 @@ def _cancel(root: Path, jobs: list[QueuedJob]) -> None:
         cancel(jobs)
     except ClusterError as error:  # such as those of another user; or of jobs that have ended just now
         refused = f"{error}; "
-    left = wait_until_gone(root, [job.number for job in jobs], REFUSED_S if refused else CANCEL_S)
+
+    def again(left: list[QueuedJob]) -> None:  # a training that is stopped may have put its job back into the queue
+        with suppress(ClusterError):
+            cancel([job for job in left if job.waits])
+
+    left = wait_until_gone(root, [job.number for job in jobs], REFUSED_S if refused else CANCEL_S, again)
     if left:
         users = ", ".join(sorted({job.user for job in left}))
         raise ClusterError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from c2o_evidence.atomic import atomic_write
-from c2o_evidence.errors import EvidenceError
-from c2o_evidence.progress import HOST_FILE
+from c2o_evidence.progress import note_host
 from c2o_evidence.tsv import write_tsv
 from c2o_model.determinism import set_deterministic
 from c2o_model.stopping import StopRequest
@@ -56,8 +54,7 @@ def train_model(
     def progress(now: Mapping[str, Any]) -> None:
         nonlocal told
         if not told:
-            with contextlib.suppress(EvidenceError):  # only for the display
-                atomic_write(state / HOST_FILE, f"{socket.gethostname()}\n")
+            note_host(state)
             told = True
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
         if now["iteration"] == now["total"]:

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from c2o_evidence.errors import SuiteError
-from c2o_evidence.progress import Job, TrainingProgress, format_duration, read_progress, refined, seconds_left
+from c2o_evidence.progress import (
+    Job,
+    TrainingProgress,
+    format_duration,
+    note_host,
+    read_progress,
+    refined,
+    seconds_left,
+)
 from c2o_evidence.run import Build, only_tells, run_suite, snakemake_command
 from c2o_evidence.run_view import BuildState, PlainView
 from c2o_evidence.snakelog import SnakemakeLog
@@ -174,7 +182,8 @@ def test_a_training_on_another_machine_is_judged_by_the_age_of_its_file(tmp_path
     assert alive(0) and alive(100) and not alive(130)
     progress(tmp_path, "student", 0, pid=2**22 + 1, seconds_per_iteration=30.0)
     assert alive(500) and not alive(700), "an iteration may take long"
-    path.with_name("progress.host").write_text(f"{socket.gethostname()}\n")
+    note_host(path.parent)
+    assert path.with_name("progress.host").read_text() == f"{socket.gethostname()}\n"
     assert not alive(0), "no such process here"
 
 

@@ -75,6 +75,18 @@ def test_a_job_that_does_not_end_stops_the_new_run(root: Path, monkeypatch: pyte
         clear_orphans(root, False, lambda text: None)
 
 
+def test_a_job_that_goes_back_into_the_queue_is_cancelled_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(monkeypatch, job("1", "RUNNING"))
+
+    def requeue(jobs: list[QueuedJob]) -> None:
+        queue.cancelled += [job.number for job in jobs]
+        queue.jobs = [job("1", "PENDING")] if queue.cancelled == ["1"] else []
+
+    monkeypatch.setattr(orphans, "cancel", requeue)
+    assert clear_orphans(root, False, lambda text: None) == 1
+    assert queue.cancelled == ["1", "1"] and queue.jobs == []
+
+
 def test_jobs_of_another_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue(monkeypatch, job("1", "RUNNING"))
     queue.stuck = True
