@@ -40,6 +40,7 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
         "c2o_model/data",
         "c2o_evidence/metrics.py",
         "c2o_evidence/voc07.py",
+        "c2o_evidence/crowd.py",
     ),
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),

@@ -15,6 +15,8 @@ from c2o_evidence.errors import TableError
 from c2o_evidence.voc07 import voc07_ap
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+OF_SOME_SETS = {"AP_voc07": "AP VOC07", "MR": "MR", "JI": "JI"}
+"""Metrics that sets of one kind have too (voc07.py, crowd.py), with their headings in tables."""
 _STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5}
 
 
@@ -26,6 +28,7 @@ class GroundTruth:
         class_names: names of its categories, by ascending category id.
         images: ids of its images.
         voc: whether its objects are marked difficult or not, as in VOC: AP_voc07 is computed too.
+        crowd: whether its `info` asks for crowd metrics, as that of CrowdHuman does: MR and JI are computed too.
     """
 
     def __init__(self, document: Mapping[str, Any], source: str) -> None:
@@ -54,6 +57,8 @@ class GroundTruth:
             if item["image_id"] not in self.images or item["category_id"] not in ids:
                 raise TableError(f"{source}: annotation {item['id']} names an unknown image or category; correct it")
         self.voc = any("difficult" in item for item in document["annotations"])
+        info = document.get("info")
+        self.crowd = isinstance(info, dict) and info.get("metrics") == "crowd"
         self._document = document
         self._coco = _index(document["images"], document["categories"], annotations)
 
@@ -98,7 +103,13 @@ class GroundTruth:
             values = by_id[self._category[name]]
             defined = values[values > -1]
             metrics[f"AP-{name}"] = _percent(float(np.mean(defined)) if defined.size else -1.0)
-        return {**metrics, **voc07_ap(self._document, detections, names)} if self.voc else metrics
+        if self.voc:
+            metrics |= voc07_ap(self._document, detections, names)
+        if self.crowd:
+            from c2o_evidence.crowd import crowd_metrics  # SciPy, which is not loaded for other sets
+
+            metrics |= crowd_metrics(self._document, detections, names)
+        return metrics
 
     def _category_ids(self, names: Sequence[str], detections: Detections) -> list[int]:
         """Category id of each label; refuses what the annotation file does not know."""
@@ -131,7 +142,7 @@ def coco_metrics(
         class_names: category names in label order; default: the file's categories by ascending id.
 
     Returns:
-        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order (and, see voc07.py, AP_voc07). AP is the
+        AP, AP50, AP75, APs, APm, APl, then `AP-<class>` in label order (and `OF_SOME_SETS`). AP is the
         mean over classes that
         have ground truth (not marked crowd); at most 100 detections an image and class count.
 

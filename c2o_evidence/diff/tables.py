@@ -19,12 +19,13 @@ from c2o_evidence.diff.verdicts import (
     same_number,
     section,
 )
+from c2o_evidence.metrics import METRICS, OF_SOME_SETS
 from c2o_evidence.stats import mean
 from c2o_evidence.tsv import TsvSchema, parse_tsv, tsv_schema
 from c2o_evidence.verify.compare import same_cell
 
 Row = Mapping[str, Any]
-HEADLINE = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AP_voc07")
+HEADLINE = (*METRICS, *OF_SOME_SETS)
 _SEED = re.compile(r"(^|/)seed([0-9]+)(/|$)")
 _SCALES = (50.0, 200.0)  # a ratio between these, of values that are all at most 1 on one side, is 0-1 against 0-100
 

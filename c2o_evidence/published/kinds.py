@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.metrics import OF_SOME_SETS
 from c2o_evidence.published import attention
 from c2o_evidence.published.markers import Marker
 from c2o_evidence.schemas import did_you_mean
@@ -66,7 +67,7 @@ _SUMMARY: dict[str, Cell] = {
     "ms/image": lambda row: text.number(row["inference_s_per_img"] * 1000, 1),
     "FPS": lambda row: text.number(row["inference_fps"], 1),
     "speed-up": text.speedup,
-    "AP VOC07": _metric("mean_AP_voc07"),
+    **{heading: _metric(f"mean_{name}") for name, heading in OF_SOME_SETS.items()},
     "between train seeds": _metric("std_between_train"),
     "between eval seeds": _metric("std_within_eval"),
     "sample deviation": _metric("std_AP_sample"),
@@ -175,8 +176,8 @@ def make_table(marker: Marker, rows: Sequence[Row], place: str) -> Table:
     """
     kind = kind_of(marker, place)
     columns = marker.columns or kind.usual
-    if not marker.columns and marker.table == "summary" and rows and "mean_AP_voc07" in rows[0]:
-        columns = (*columns, "AP VOC07")
+    if not marker.columns and marker.table == "summary" and rows:
+        columns += tuple(heading for name, heading in OF_SOME_SETS.items() if f"mean_{name}" in rows[0])
     chosen = list(rows)
     if marker.rows:
         names: dict[str, list[Row]] = {}

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from c2o_evidence import stats
+from c2o_evidence.metrics import OF_SOME_SETS
 from c2o_evidence.suite import Suite, SuiteRow
 
 Row = Mapping[str, Any]
-VOC07 = "AP_voc07"
 SIZES = ("AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -62,7 +62,7 @@ def _speedups(suite: Suite, timing: Sequence[Row], exp_id: str) -> tuple[float, 
 
 
 def summary_row(
-    suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row], *, voc07: bool = False
+    suite: Suite, row: SuiteRow, runs: Sequence[Row], timing: Sequence[Row], *, more: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One row of the summary (schema `summary`), with a column for VOC 2007 AP where asked for.
 
@@ -104,8 +104,8 @@ def summary_row(
     result["speedup_over"] = over
     result["hardware_id"] = timed["hardware_id"] if timed is not None else None
     result["notes"] = "; ".join(notes) or None
-    if voc07:
-        result[f"mean_{VOC07}"] = stats.mean([v for group in runs_of(runs, row.exp_id, VOC07).values() for v in group])
+    for name in more:
+        result[f"mean_{name}"] = stats.mean([v for group in runs_of(runs, row.exp_id, name).values() for v in group])
     return result | _selected(suite, row.exp_id)
 
 
@@ -136,9 +136,9 @@ def build_summary(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> l
 
     `runs`: schema `results`; `timing`: schema `timing`.
     """
-    groups, voc07 = by_row(runs), bool(runs) and VOC07 in runs[0]
+    groups, more = by_row(runs), [name for name in OF_SOME_SETS if runs and name in runs[0]]
     rows = [suite.rows[index] for index in beside(suite, [row.exp_id for row in suite.rows])]
-    return [summary_row(suite, row, groups.get(row.exp_id, []), timing, voc07=voc07) for row in rows]
+    return [summary_row(suite, row, groups.get(row.exp_id, []), timing, more=more) for row in rows]
 
 
 def build_main(suite: Suite, summary: Sequence[Row]) -> list[dict[str, Any]]:

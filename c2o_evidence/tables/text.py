@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from c2o_evidence import stats
+from c2o_evidence.metrics import OF_SOME_SETS
 from c2o_evidence.tables.compare import verdict
 
 Row = Mapping[str, Any]
@@ -134,13 +135,14 @@ def _summary_cells(row: Row) -> list[str]:
         number(seconds * 1000, 1),
         number(row["inference_fps"], 1),
         speedup(row),
-        *([number(row["mean_AP_voc07"])] if "mean_AP_voc07" in row else []),
+        *(number(row[f"mean_{name}"]) for name in OF_SOME_SETS if f"mean_{name}" in row),
     ]
 
 
 def _summary_header(summary: Sequence[Row]) -> tuple[str, ...]:
-    """The columns; VOC 2007's AP where the set has it."""
-    return (*SUMMARY_HEADER, *(["AP VOC07"] if summary and "mean_AP_voc07" in summary[0] else []))
+    """The columns, with those that only some sets have where this one has them."""
+    more = [heading for name, heading in OF_SOME_SETS.items() if summary and f"mean_{name}" in summary[0]]
+    return (*SUMMARY_HEADER, *more)
 
 
 def hardware_note(summary: Sequence[Row], timing: Sequence[Row]) -> str:

@@ -201,7 +201,9 @@ def expected_rows(
 
     `identity`: the digest columns, the same in every row.
     """
-    columns = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{name}" for name in class_names)]
+    from c2o_evidence.metrics import METRICS, OF_SOME_SETS
+
+    columns = [*METRICS, *(f"AP-{name}" for name in class_names)]
     rows = []
     for row in suite.rows_of(experiment):
         for eval_seed in suite.eval_seeds:
@@ -215,7 +217,8 @@ def expected_rows(
                     "train_seed": seed,
                     "eval_seed": eval_seed,
                     "sample_step": row.sample_step,
-                    **{name: metrics[name] for name in [*columns, *(n for n in metrics if n.startswith("AP_voc07"))]},
+                    **{name: metrics[name] for name in columns},
+                    **{name: metrics[name] for name in metrics if name.startswith(tuple(OF_SOME_SETS))},
                 }
             )
     return rows

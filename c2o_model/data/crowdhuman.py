@@ -80,7 +80,8 @@ def crowdhuman_document(annotation: Path, images: Path) -> dict[str, Any]:
     if empty:
         text = "; ".join(empty[:10])
         logger.warning("%s: left out %d boxes with no area in their image: %s", annotation, len(empty), text)
-    return {"images": found, "annotations": boxes, "categories": [{"id": 1, "name": PERSON}]}
+    info = {"metrics": "crowd"}  # asks for MR and JI beside AP (c2o_evidence.crowd)
+    return {"info": info, "images": found, "annotations": boxes, "categories": [{"id": 1, "name": PERSON}]}
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from c2o_evidence.metrics import OF_SOME_SETS
 from c2o_evidence.stats import mean
 
 Verdict = Literal["bit-exact", "within-tolerance", "differs", "not-replayed"]
@@ -52,7 +53,7 @@ class Judged:
 
 def metrics_of(row: Row) -> list[str]:
     """The metric columns of a results row, in their order."""
-    return [name for name in row if name.startswith("AP")]
+    return [name for name in row if name.startswith("AP") or name in OF_SOME_SETS]
 
 
 def tolerance_of(metric: str, tolerances: Mapping[str, float]) -> float:
