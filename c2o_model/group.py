@@ -184,5 +184,5 @@ def _reason(directory: Path, codes: list[int], killed: set[int]) -> GroupError:
     if notes:
         first = min(notes, key=lambda note: note["time"])
         return GroupError(f"process {first['rank']} of the group failed:\n{first['text']}", first["kind"])
-    number, code = next((n, c) for n, c in enumerate(codes) if c)
+    number, code = next((n, c) for n, c in enumerate(codes) if c and n not in killed)
     return GroupError(f"process {number} of {len(codes)} ended with status {code} and left no reason; see above")

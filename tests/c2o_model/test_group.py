@@ -31,6 +31,8 @@ from c2o_model.lifeline import end_with_parent
 end_with_parent("the test")
 directory, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 what = json.loads((directory / TASK).read_text())["values"]
+(directory / f"up{rank}").touch()
+while len(list(directory.glob("up*"))) < size: time.sleep(0.01)
 def fail(error, text, to_mend):
     write_note(directory, rank, error, text, to_mend)
     os._exit(1)
@@ -57,14 +59,10 @@ def run(size: int = 3, **values: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_all_work_and_the_first_leaves_the_result(stand_in: Any) -> None:
-    stand_in("""
-(directory / f"seen{rank}").touch()
-while len(list(directory.glob("seen*"))) < size: time.sleep(0.01)
-if rank == 0: (directory / RESULT).write_text(json.dumps(what | {"size": size}))
-""")
+    stand_in('if rank == 0: (directory / RESULT).write_text(json.dumps(what | {"size": size}))')
     assert run(a=[1.5, None]) == (
         {"a": [1.5, None], "size": 3},
-        ["result.json", "seen0", "seen1", "seen2", "task.json"],
+        ["result.json", "task.json", "up0", "up1", "up2"],
     )
 
 
@@ -91,20 +89,18 @@ if rank == 0: (directory / RESULT).write_text(json.dumps(what | {"size": size}))
             "process 1 of 3 was killed (SIGKILL); if by the kernel, the job needs more memory",
             "",
         ),
-        ("if rank == 1: os.abort()\ntime.sleep(60)", "process 1 of 3 was killed (SIGABRT)", ""),
+        ("if rank == 1: os.abort()\ntime.sleep(3600)", "process 1 of 3 was killed (SIGABRT)", ""),
         ("sys.exit(4 * (rank == 2))", "process 2 of 3 ended with status 4 and left no reason; see above", ""),
     ],
 )  # fmt: skip
 def test_what_one_meets_is_the_one_message(
     stand_in: Any, monkeypatch: pytest.MonkeyPatch, code: str, message: str, kind: str
 ) -> None:
-    monkeypatch.setattr(group, "GRACE", 0.3)
+    monkeypatch.setattr(group, "GRACE", 2.0)
     stand_in(code)
-    before = time.monotonic()
     with pytest.raises(GroupError) as caught:
         run()
     assert str(caught.value) == message and caught.value.kind == kind
-    assert time.monotonic() - before < 30  # nobody waits for those that sleep
 
 
 def test_asked_to_stop_all_are_told(stand_in: Any, tmp_path: Path) -> None:
