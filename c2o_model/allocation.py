@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 
 ANSWER_S = 30.0  # that a controller may take
+GOES_ON = ("RUNNING", "SIGNALING")  # the second while SLURM sends a signal that does not end the job
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class Allocation:
     def requeue(self) -> bool:
         """Have SLURM end this job and run it again under its number; whether it will.
 
-        It is left alone unless its state is RUNNING: otherwise SLURM is ending it already, because it was cancelled,
-        preempted or is over its time, and knows what becomes of it.
+        It is left alone unless it goes on: otherwise SLURM is ending it already, because it was cancelled, preempted or
+        is over its time, and knows what becomes of it.
         """
         seen = self.look()
-        if seen is None or seen[0] != "RUNNING":
+        if seen is None or seen[0] not in GOES_ON:
             return False
         return _ask("scontrol", "requeue", self.job) is not None
 

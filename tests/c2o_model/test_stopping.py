@@ -128,7 +128,9 @@ def test_outside_of_slurm_there_is_no_time_to_watch(slurm: Slurm, monkeypatch: p
         assert not stop.queue_again() and not slurm.asked and not slurm.told
 
 
-def test_a_job_that_runs_is_put_back_into_the_queue(slurm: Slurm) -> None:
+@pytest.mark.parametrize("state", ["RUNNING", "SIGNALING"])
+def test_a_job_that_runs_is_put_back_into_the_queue(slurm: Slurm, state: str) -> None:
+    slurm.says(state, 2000)
     with StopRequest() as stop:
         stop()
         os.kill(os.getpid(), signal.SIGTERM)

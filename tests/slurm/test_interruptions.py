@@ -1,4 +1,4 @@
-"""Jobs on a real SLURM that are interrupted in every way: trainings go on where they were, and nothing else is held up.
+"""Jobs on a real SLURM, interrupted in every way: trainings go on where they were, and nothing else is held up.
 
 One build under all faults at once, so that what is left alone is seen to go on beside them.
 """
@@ -7,7 +7,10 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -150,8 +153,9 @@ def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(
     names = ("sliced", "struck", "failing", "hungry", "last")
     running = build.start_on(cluster, *map(model, names))
     try:
-        disturb(build)
-        running.wait(PATIENCE_S)
+        with hurried(cluster):
+            disturb(build)
+            running.wait(PATIENCE_S)
     finally:
         running.kill()
     output = build.output()
@@ -164,9 +168,10 @@ def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(
     stopped = r"state saved \d+ s before the SLURM job's time is over; SLURM runs the job again"
     assert len(parts) == 4 and all(re.fullmatch(stopped, part) for part in parts[:3]), told
 
-    # A signal, the end of the time limit and the death of a node, in the middle of one training.
+    # Two signals, the end of the time limit and the death of a node, in the middle of one training.
     first, second = build.numbers("struck")
-    assert "train faults struck 0: state saved on SIGTERM; SLURM runs the job again" in build.log("struck"), told
+    for name in ("USR1", "TERM"):
+        assert f"train faults struck 0: state saved on SIG{name}; SLURM runs the job again" in build.log("struck"), told
     assert cluster.job(first)["JobState"] == "TIMEOUT" and f"SLURM-job '{first}' failed" in output
     assert cluster.job(second)["Restarts"] == "1", told
     for name in ("sliced", "struck"):
@@ -197,11 +202,34 @@ def disturb(build: Build) -> None:
     cluster.run("scancel", build.ran("cancelled")[0])
     (build.path / "go").touch()
 
-    number, process = frozen(20)
-    cluster.run("scancel", "--signal=TERM", number)
-    os.kill(process, signal.SIGCONT)
-    number, _ = frozen(40)
+    for iteration, name in ((20, "USR1"), (40, "TERM")):
+        number, process = frozen(iteration)
+        cluster.run("scancel", f"--signal={name}", number)  # as `sbatch --signal` and preemption do
+        os.kill(process, signal.SIGCONT)
+    number, _ = frozen(60)
     cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now")  # SLURM looks every 30 s, and wakes it
     assert cluster.wait_for_job(number) == "TIMEOUT"
     number, _ = frozen(build.state("struck") + 1)
-    cluster.node_crash(cluster.job(number)["NodeList"])
+    node = cluster.job(number)["NodeList"]
+    cluster.node_crash(node)
+    cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=crashed")  # SLURM's patience is 20 s
+
+
+@contextmanager
+def hurried(cluster: ToyCluster) -> Iterator[None]:
+    """Jobs that are back in the queue start at once. SLURM lets them wait until the last run's credentials are void."""
+    over = Event()
+
+    def hurry() -> None:
+        while not over.wait(1):
+            for number, reason in cluster.squeue("%i|%r", "--states=PENDING"):
+                if reason == "BeginTime":
+                    cluster.call("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+    thread = Thread(target=hurry)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -23,6 +23,14 @@ def untrained(clean, tmp_path):
     return checkout
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Programs started from here can be interrupted, even where the tests run in the background of a script."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
 def saved(checkout) -> int:
     """The iteration of the saved state; 0 where there is none."""
     names = [path.stem for path in (checkout.path / STATE).glob("state-*.safetensors")]
