@@ -31,7 +31,7 @@ def devices_needed(suite: Suite, experiment: str | None = None, most: int | None
         raise SlotError(
             f"{suite.path}: {experiment}: MODEL.DEVICE: {device!r} names one device; write cuda, each job gets its own"
         )
-    parts: int = getattr(suite.experiment(experiment), "processes", 1)
+    parts = suite.experiment(experiment).processes
     most = parts if most is None else max(1, min(most, parts))
     return next(number for number in range(most, 0, -1) if parts % number == 0)
 
