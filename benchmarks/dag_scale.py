@@ -34,10 +34,12 @@ from benchmarks.scale import exponent
 
 BARE, OURS = "bare", "ours"
 SNAKEMAKE = ("-m", "snakemake")
+GROUPS = ("--groups", "evaluate={suite}-{experiment}", "--group-components", "{suite}-{experiment}=5")  # as for SLURM
 # Name, directory, arguments of Python, and what the output must contain for the measurement to be one.
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "parse": ("undone", (*SNAKEMAKE, "--list-rules"), "evaluate"),
+    "parse": ("undone", (*SNAKEMAKE, TARGET, "--list-rules"), "evaluate"),
     "dry-run": ("undone", (*SNAKEMAKE, TARGET, "--dry-run"), "This was a dry-run"),
+    "grouped": ("undone", (*SNAKEMAKE, TARGET, "--dry-run", *GROUPS), "This was a dry-run"),
     "no-op": ("done", (*SNAKEMAKE, TARGET), "Nothing to be done"),
 }
 

@@ -13,6 +13,10 @@ from c2o_evidence.suite import load_suite
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
 REDUCED = "_reduced"  # NAME_reduced: the suite NAME on a budget for tests
+# A job is of a suite that the command line names, if it names any: no other one is read to plan it.
+NAMED = [
+    name for name in SUITES if any(name in argument for argument in sys.argv[1:])
+] or SUITES
 
 
 @cache
@@ -41,7 +45,7 @@ def suite(name):
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
     for form in ("", REDUCED):  # most are found without a reduced form being read
-        for found in (read_suite(f"{name}{form}") for name in SUITES):
+        for found in (read_suite(f"{name}{form}") for name in [*NAMED, *SUITES]):
             if getattr(found, "data_name", None) == wildcards.dataset:
                 return found
     return stop(
@@ -176,7 +180,7 @@ def suites_where(taught):
     when the suite is used.
     """
     patterns = []
-    for name in SUITES:
+    for name in NAMED:
         found = read_suite(name)
         if isinstance(found, EvidenceError):
             patterns += [] if taught else [f"{re.escape(name)}(?:{REDUCED})?"]
