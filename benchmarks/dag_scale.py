@@ -86,11 +86,11 @@ def prepare(place: Path, checkpoints: int, tree: Path) -> dict[str, int]:
     return sizes[0]
 
 
-def compare(case: str, place: Path, repeats: int) -> dict[str, list[Cost]]:
-    """Costs of both contenders, pair by pair, after a turn that fills caches and is not counted."""
+def compare(case: str, place: Path, repeats: int, uncounted: int) -> dict[str, list[Cost]]:
+    """Costs of both contenders, pair by pair, after turns that fill caches and are not counted."""
     state, arguments, expected = CASES[case]
     found: dict[str, list[Cost]] = {OURS: [], BARE: []}
-    for number in range(-1, repeats):
+    for number in range(-uncounted, repeats):
         for name in (OURS, BARE) if number % 2 else (BARE, OURS):
             cost = cost_of(arguments, place / state / name, expected)
             if number >= 0:
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, nargs="+", default=[100, 1_000, 3_000], help="multiples of 20")
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--uncounted", type=int, default=1, help="pairs before those that count")
     parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout, to compare with")
     arguments = parser.parse_args()
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -134,7 +135,7 @@ def main() -> None:
             told = ", ".join(f"{count:,} {what}" for what, count in size.items())
             print(f"{checkpoints:,} checkpoints, {checkpoints * RUNS_PER_CHECKPOINT:,} runs: {told}", flush=True)
             for case in arguments.only:
-                found = compare(case, Path(temporary), arguments.repeats)
+                found = compare(case, Path(temporary), arguments.repeats, arguments.uncounted)
                 print(report(case, found), flush=True)
                 for name, costs in found.items():
                     seconds.setdefault((case, name), []).append(median(costs, "cpu"))
