@@ -10,7 +10,9 @@ with open("shape.json", encoding="utf-8") as stream:
     SHAPE = json.load(stream)
 SUITE, SEEDS, EXPERIMENTS = SHAPE["suite"], SHAPE["seeds"], SHAPE["experiments"]
 TAUGHT = "|".join(name for name, spec in EXPERIMENTS.items() if spec.get("teacher"))
-UNTAUGHT = "|".join(name for name, spec in EXPERIMENTS.items() if not spec.get("teacher"))
+UNTAUGHT = "|".join(
+    name for name, spec in EXPERIMENTS.items() if not spec.get("teacher")
+)
 DATA = f"data/{SHAPE['data']}/manifest.json"
 TRAIN = "results/{suite}/train/{experiment}/seed{seed}/"
 EVAL = "results/{suite}/eval/{experiment}/seed{seed}/"
