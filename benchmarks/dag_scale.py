@@ -102,7 +102,7 @@ def ratio(found: dict[str, list[Cost]], what: str) -> str:
     """`1.08 (1.05 to 1.10)`: ours over bare."""
     ours, bare = ([float(getattr(cost, what)) for cost in found[name]] for name in (OURS, BARE))
     pairs = [a / b for a, b in zip(ours, bare, strict=True)]
-    low, high = statistics.quantiles(pairs, n=4)[::2] if len(pairs) > 1 else (pairs[0], pairs[0])
+    low, high = statistics.quantiles(pairs, n=4, method="inclusive")[::2] if len(pairs) > 1 else (pairs[0], pairs[0])
     return f"{statistics.median(ours) / statistics.median(bare):.2f} ({low:.2f} to {high:.2f})"
 
 
