@@ -10,7 +10,9 @@ with open("shape.json", encoding="utf-8") as stream:
     SHAPE = json.load(stream)
 SUITE, SEEDS, EXPERIMENTS = SHAPE["suite"], SHAPE["seeds"], SHAPE["experiments"]
 TAUGHT = "|".join(name for name, spec in EXPERIMENTS.items() if spec.get("teacher"))
-UNTAUGHT = "|".join(name for name, spec in EXPERIMENTS.items() if not spec.get("teacher"))
+UNTAUGHT = "|".join(
+    name for name, spec in EXPERIMENTS.items() if not spec.get("teacher")
+)
 DATA = f"data/{SHAPE['data']}/manifest.json"
 TRAIN = "results/{suite}/train/{experiment}/seed{seed}/"
 EVAL = "results/{suite}/eval/{experiment}/seed{seed}/"
@@ -48,6 +50,8 @@ rule data:
         DATA,
     log:
         "logs/data.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=1000,
         runtime=30,
@@ -73,6 +77,8 @@ rule train:
         "logs/{suite}/train/{experiment}/seed{seed}.log",
     wildcard_constraints:
         experiment=UNTAUGHT,
+    conda:
+        "environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -107,6 +113,8 @@ rule evaluate:
         record=EVAL + "record.json",
     log:
         "logs/{suite}/evaluate/{experiment}/seed{seed}.log",
+    conda:
+        "environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -131,6 +139,8 @@ rule timing:
         record="results/{suite}/timing/record.json",
     log:
         "logs/{suite}/timing.log",
+    conda:
+        "environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=2000,
@@ -149,6 +159,8 @@ rule attention:
         record="results/{suite}/attention/record.json",
     log:
         "logs/{suite}/attention.log",
+    conda:
+        "environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=2000,
@@ -173,6 +185,8 @@ rule tables:
         record="results/{suite}/tables/record.json",
     log:
         "logs/{suite}/tables.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -195,6 +209,8 @@ rule figures:
         figures=directory("results/{suite}/figures"),
     log:
         "logs/{suite}/figures.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -214,6 +230,8 @@ rule manifest:
         manifest="results/{suite}/manifest.tsv",
     log:
         "logs/{suite}/manifest.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=500,
         runtime=10,
@@ -246,6 +264,8 @@ rule bundle:
         sums="results/{suite}/bundle/SHA256SUMS",
     log:
         "logs/{suite}/bundle.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=1000,
         runtime=30,
@@ -264,6 +284,8 @@ rule verify:
         report="results/{suite}/verify.json",
     log:
         "logs/{suite}/verify.log",
+    conda:
+        "environment.yml"
     threads: workflow.cores
     resources:
         mem_mb=1000,
@@ -284,6 +306,8 @@ rule freeze:
         frozen=temp("results/{suite}/frozen"),
     log:
         "logs/{suite}/freeze.log",
+    conda:
+        "environment.yml"
     resources:
         mem_mb=500,
         runtime=30,

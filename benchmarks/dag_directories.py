@@ -88,6 +88,7 @@ def make_bare(place: Path, checkpoints: int) -> None:
     place.mkdir(parents=True)
     shutil.copy2(Path(__file__).with_name("bare_dag.smk"), place / "Snakefile")
     shutil.copytree(ROOT / "profiles" / "default", place / "profiles" / "default")
+    shutil.copy2(ROOT / "environment.yml", place / "environment.yml")
     (place / "none.py").touch()
     shape = {
         "suite": NAME,

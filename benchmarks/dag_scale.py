@@ -34,10 +34,12 @@ from benchmarks.scale import exponent
 
 BARE, OURS = "bare", "ours"
 SNAKEMAKE = ("-m", "snakemake")
+GROUPS = ("--groups", "evaluate={suite}-{experiment}", "--group-components", "{suite}-{experiment}=5")  # as for SLURM
 # Name, directory, arguments of Python, and what the output must contain for the measurement to be one.
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "parse": ("undone", (*SNAKEMAKE, "--list-rules"), "evaluate"),
+    "parse": ("undone", (*SNAKEMAKE, TARGET, "--list-rules"), "evaluate"),
     "dry-run": ("undone", (*SNAKEMAKE, TARGET, "--dry-run"), "This was a dry-run"),
+    "grouped": ("undone", (*SNAKEMAKE, TARGET, "--dry-run", *GROUPS), "This was a dry-run"),
     "no-op": ("done", (*SNAKEMAKE, TARGET), "Nothing to be done"),
 }
 
@@ -84,11 +86,11 @@ def prepare(place: Path, checkpoints: int, tree: Path) -> dict[str, int]:
     return sizes[0]
 
 
-def compare(case: str, place: Path, repeats: int) -> dict[str, list[Cost]]:
-    """Costs of both contenders, pair by pair, after a turn that fills caches and is not counted."""
+def compare(case: str, place: Path, repeats: int, uncounted: int) -> dict[str, list[Cost]]:
+    """Costs of both contenders, pair by pair, after turns that fill caches and are not counted."""
     state, arguments, expected = CASES[case]
     found: dict[str, list[Cost]] = {OURS: [], BARE: []}
-    for number in range(-1, repeats):
+    for number in range(-uncounted, repeats):
         for name in (OURS, BARE) if number % 2 else (BARE, OURS):
             cost = cost_of(arguments, place / state / name, expected)
             if number >= 0:
@@ -100,7 +102,7 @@ def ratio(found: dict[str, list[Cost]], what: str) -> str:
     """`1.08 (1.05 to 1.10)`: ours over bare."""
     ours, bare = ([float(getattr(cost, what)) for cost in found[name]] for name in (OURS, BARE))
     pairs = [a / b for a, b in zip(ours, bare, strict=True)]
-    low, high = statistics.quantiles(pairs, n=4)[::2] if len(pairs) > 1 else (pairs[0], pairs[0])
+    low, high = statistics.quantiles(pairs, n=4, method="inclusive")[::2] if len(pairs) > 1 else (pairs[0], pairs[0])
     return f"{statistics.median(ours) / statistics.median(bare):.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, nargs="+", default=[100, 1_000, 3_000], help="multiples of 20")
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--uncounted", type=int, default=1, help="pairs before those that count")
     parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout, to compare with")
     arguments = parser.parse_args()
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -132,7 +135,7 @@ def main() -> None:
             told = ", ".join(f"{count:,} {what}" for what, count in size.items())
             print(f"{checkpoints:,} checkpoints, {checkpoints * RUNS_PER_CHECKPOINT:,} runs: {told}", flush=True)
             for case in arguments.only:
-                found = compare(case, Path(temporary), arguments.repeats)
+                found = compare(case, Path(temporary), arguments.repeats, arguments.uncounted)
                 print(report(case, found), flush=True)
                 for name, costs in found.items():
                     seconds.setdefault((case, name), []).append(median(costs, "cpu"))

@@ -3,6 +3,7 @@
 A broken suite stops only those who ask for it. Nothing is written to disk here.
 """
 
+import inspect
 import re
 import sys
 from functools import cache
@@ -13,6 +14,19 @@ from c2o_evidence.suite import load_suite
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
 REDUCED = "_reduced"  # NAME_reduced: the suite NAME on a budget for tests
+# A job is of a suite that the command line names, if it names any: no other one is read to plan it.
+NAMED = [
+    name for name in SUITES if any(name in argument for argument in sys.argv[1:])
+] or SUITES
+
+
+def asked_often(function):
+    """Mark a function that Snakemake calls several times for each job.
+
+    It looks up its parameters each time, which takes longer than the call; these are looked up once.
+    """
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 @cache
@@ -41,7 +55,7 @@ def suite(name):
 def suite_on(wildcards):
     """A suite on the data set of the wildcards. Any will do: a data set has its configuration file's name."""
     for form in ("", REDUCED):  # most are found without a reduced form being read
-        for found in (read_suite(f"{name}{form}") for name in SUITES):
+        for found in (read_suite(f"{name}{form}") for name in [*NAMED, *SUITES]):
             if getattr(found, "data_name", None) == wildcards.dataset:
                 return found
     return stop(
@@ -57,6 +71,7 @@ def recipe(wildcards):
         return stop(error)
 
 
+@asked_often
 def eval_digest(wildcards):
     return suite(wildcards.suite).eval_digest(
         recipe(wildcards).experiment, int(wildcards.seed)
@@ -94,17 +109,20 @@ def checkpoint_of(suite_name, experiment, seed):
     return f"results/{suite_name}/train/{experiment}/seed{seed}/model.safetensors"
 
 
+@asked_often
 def init_of(wildcards):
     """The checkpoint that training starts from: one path, or none."""
     init = recipe(wildcards).init
     return checkpoint_of(wildcards.suite, init.experiment, init.seed) if init else []
 
 
+@asked_often
 def teacher_of(wildcards):
     teacher = recipe(wildcards).teacher
     return checkpoint_of(wildcards.suite, teacher.experiment, teacher.seed)
 
 
+@asked_often
 def data_of(wildcards):
     """The data manifest; nothing where a suite has no rows."""
     name = suite(wildcards.suite).data_name
@@ -147,6 +165,7 @@ def note_of_freeze(wildcards):
     return str(note)
 
 
+@asked_often
 def chain_below(wildcards):
     """Priority of a training: the length of the chain of trainings behind it, so that the longest goes first."""
     return 100 + heights(wildcards.suite).get(wildcards.experiment, 0)
@@ -163,6 +182,7 @@ def heights(name):
     return found
 
 
+@asked_often
 def steps_sampled(wildcards):
     """Priority of an evaluation, below that of any training: its sampling steps, so that the longest does not come last."""
     rows = suite(wildcards.suite).rows_of(wildcards.experiment)
@@ -186,7 +206,7 @@ def suites_where(taught):
     when the suite is used.
     """
     patterns = []
-    for name in SUITES:
+    for name in NAMED:
         found = read_suite(name)
         if isinstance(found, EvidenceError):
             patterns += [] if taught else [f"{re.escape(name)}(?:{REDUCED})?"]
