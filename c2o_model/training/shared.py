@@ -7,6 +7,7 @@ it runs. A state is resumed with any P; ``processes.json`` beside it says which 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -154,9 +155,11 @@ def _note_launch(state_dir: Path, recipe: str, size: Given, steps: int) -> tuple
     """Add this launch to those that the training of this recipe has had since its beginning; all of them."""
     path, now = state_dir / HISTORY, f"{size.processes} x {steps}"
     before: list[str] = []
-    if path.is_file() and any(state_dir.glob("state-*.safetensors")):
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        before = noted["ran"] if noted["recipe"] == recipe else []
+    if any(state_dir.glob("state-*.safetensors")):
+        # A note is not worth a training: one that is missing, or damaged when the power failed, is written anew.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            before = list(noted["ran"]) if noted["recipe"] == recipe else []
     ran = before if before[-1:] == [now] else [*before, now]
     state_dir.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

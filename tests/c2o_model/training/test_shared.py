@@ -113,6 +113,9 @@ def test_launches_of_a_training_that_begins_anew_are_forgotten(training: Any) ->
     assert _note_launch(place, "r", Given(1, 2), 2) == ("2 x 2",)
     assert _note_launch(place, "r", Given(1), 4) == ("2 x 2", "1 x 4")
     assert _note_launch(place, "of another", Given(1), 4) == ("1 x 4",)  # whose state is not resumed
+    for damaged in ("", "[]", "3", '{"ran": []}', "\udcff"):
+        (place / HISTORY).write_text(damaged, errors="surrogateescape")
+        assert _note_launch(place, "r", Given(1), 4) == ("1 x 4",)
 
 
 def test_values_survive_being_written_down(training: Any, tmp_path: Path) -> None:
