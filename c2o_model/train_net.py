@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from c2o_model.rendezvous import Place
 
 USER_ERROR = 2
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +60,7 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
     from detectron2.utils import comm
 
     from c2o_model.rendezvous import join, leave
+    from c2o_model.training.run import TrainingStopped
 
     status = 1
     try:
@@ -69,6 +71,10 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
     except _user_errors() as error:
         print(f"error: {f'process {place.rank}: ' if place.rank else ''}{error}", file=sys.stderr)
         status = USER_ERROR
+    except TrainingStopped as stopped:  # which all have met, and none is to cut off another
+        comm.synchronize()
+        print(f"stopped: {stopped}", file=sys.stderr)
+        status = STOPPED
     except Exception:
         traceback.print_exc()
     leave(status)
