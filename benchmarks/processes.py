@@ -5,8 +5,8 @@
 Two gloo processes are started once. In turns they train together, sharing each batch of 16, and the first of them
 trains alone while the second waits; the same with evaluation, five eval seeds. Printed are the speed-up by the clock,
 which is what the machine has to give at that moment, and the CPU seconds of all processes together over those of one,
-which is what sharing costs and depends little on who else is there. Both must give the same: losses to a
-thousandth (rounding grows from step to step), detections exactly.
+which is what sharing costs and depends little on who else is there. Both must give the same: losses of
+the first iterations to 1e-4 (after them rounding has grown), detections exactly.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from c2o_model.config import load_config
 from c2o_model.data.coco import load_manifest_split
 from c2o_model.determinism import set_deterministic
 from c2o_model.evaluation.run import EvalRow, RunDetections, evaluate
+from c2o_model.training import run
 from c2o_model.training.launch import launch_processes
-from c2o_model.training.run import train
 
 PROCESSES = 2
 SEEDS = (0, 1, 2, 3, 4)
+SAME = 5  # iterations that are compared
 
 
 @contextmanager
@@ -82,6 +83,7 @@ class Turns:
 def work(args: Namespace) -> None:
     """What each of the processes does."""
     set_deterministic()
+    run.CURVE_PERIOD = 1
     directory = Path(args.directory)
     train_split, val = (load_manifest_split(Path(args.data), name) for name in ("train", "val"))
     val = val.select(list(range(min(args.images, len(val)))))
@@ -91,7 +93,7 @@ def work(args: Namespace) -> None:
 
     def training(who: str) -> None:
         place = directory / who
-        curves[who] = train(
+        curves[who] = run.train(
             cfg, seed=0, split=train_split, output=place / "m.safetensors", state_dir=place / "state", recipe=who,
             metadata={},
         )  # fmt: skip
@@ -104,16 +106,16 @@ def work(args: Namespace) -> None:
     for one in turns.values():
         one.take(args.repeats)
     if comm.get_rank() == 0:
-        check(curves, found)
         for name, one in turns.items():
             print(one.row(name), flush=True)
+        check(curves, found)
 
 
 def check(curves: dict[str, Any], found: dict[str, list[RunDetections]]) -> None:
-    """The same losses to a thousandth, the same detections exactly."""
-    for one, two in zip(curves["one"], curves["two"], strict=True):
+    """The same losses to 1e-4 in the first iterations, the same detections exactly."""
+    for one, two in zip(curves["one"][:SAME], curves["two"][:SAME], strict=True):
         losses = [name for name in one if name.startswith("loss")]
-        np.testing.assert_allclose([one[n] for n in losses], [two[n] for n in losses], rtol=1e-3)
+        np.testing.assert_allclose([one[n] for n in losses], [two[n] for n in losses], rtol=1e-4)
     for a, b in zip(found["one"], found["two"], strict=True):
         for name in ("image_id", "box", "score", "label"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))

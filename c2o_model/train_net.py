@@ -69,6 +69,7 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
     from detectron2.utils import comm
 
     from c2o_model.rendezvous import join, leave
+    from c2o_model.training.run import TrainingStopped
 
     status = 1
     try:
@@ -79,6 +80,10 @@ def _work_joined(args: argparse.Namespace, place: Place, device: str) -> NoRetur
     except _user_errors() as error:
         print(f"error: {f'process {place.rank}: ' if place.rank else ''}{error}", file=sys.stderr)
         status = USER_ERROR
+    except TrainingStopped as stopped:  # which all have met, and none is to cut off another
+        comm.synchronize()
+        print(f"stopped: {stopped}", file=sys.stderr)
+        status = STOPPED
     except Exception:
         traceback.print_exc()
     leave(status)

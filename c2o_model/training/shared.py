@@ -7,6 +7,7 @@ it runs. A state is resumed with any P; ``processes.json`` beside it says which 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -119,7 +120,7 @@ def train_shared(
     if processes == 1:
         return training.run(progress, stop)
     steps = cfg.SOLVER.ACCUMULATE_STEPS * processes // size.processes
-    shared, ran = replace(training, steps=steps), _note_launch(training.state_dir, size, steps)
+    shared, ran = replace(training, steps=steps), _note_launch(training.state_dir, training.recipe, size, steps)
     print(f"{size.processes} process(es) of {steps} micro-batch(es) share each batch", flush=True)
     if size.processes == 1:
         return replace(shared.run(progress, stop), ran=ran)
@@ -150,15 +151,18 @@ class _Onlooker:
         return self.path.stat().st_mtime_ns if self.path.exists() else 0
 
 
-def _note_launch(state_dir: Path, size: Given, steps: int) -> tuple[str, ...]:
-    """Add this launch to those that the training has had since its beginning; all of them."""
+def _note_launch(state_dir: Path, recipe: str, size: Given, steps: int) -> tuple[str, ...]:
+    """Add this launch to those that the training of this recipe has had since its beginning; all of them."""
     path, now = state_dir / HISTORY, f"{size.processes} x {steps}"
     before: list[str] = []
-    if path.is_file() and any(state_dir.glob("state-*.safetensors")):
-        before = json.loads(path.read_text(encoding="utf-8"))
+    if any(state_dir.glob("state-*.safetensors")):
+        # A note is not worth a training: one that is missing, or damaged when the power failed, is written anew.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            before = list(noted["ran"]) if noted["recipe"] == recipe else []
     ran = before if before[-1:] == [now] else [*before, now]
     state_dir.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(ran), encoding="utf-8")
+    temporary.write_text(json.dumps({"recipe": recipe, "ran": ran}), encoding="utf-8")
     os.replace(temporary, path)
     return tuple(ran)

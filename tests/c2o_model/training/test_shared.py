@@ -98,7 +98,7 @@ def test_micro_batches_of_the_recipe_come_on_top(training: Any, monkeypatch: pyt
     assert asked == [8]
     train_shared(micro, 1, 9, progress=quiet)
     assert asked == [8, None]  # one part: nothing is changed, and nothing noted
-    assert json.loads((micro.state_dir / HISTORY).read_text()) == ["1 x 8"]
+    assert json.loads((micro.state_dir / HISTORY).read_text()) == {"recipe": "r", "ran": ["1 x 8"]}
 
 
 def test_launches_of_a_training_that_begins_anew_are_forgotten(training: Any) -> None:
@@ -106,12 +106,16 @@ def test_launches_of_a_training_that_begins_anew_are_forgotten(training: Any) ->
     from c2o_model.training.shared import _note_launch
 
     place = training("again").state_dir
-    assert _note_launch(place, Given(4), 1) == ("4 x 1",)
-    assert _note_launch(place, Given(2), 2) == ("2 x 2",)  # no state to go on from
+    assert _note_launch(place, "r", Given(4), 1) == ("4 x 1",)
+    assert _note_launch(place, "r", Given(2), 2) == ("2 x 2",)  # no state to go on from
     (place / "state-00000020.safetensors").touch()
-    assert _note_launch(place, Given(2), 2) == ("2 x 2",)
-    assert _note_launch(place, Given(1, 2), 2) == ("2 x 2",)
-    assert _note_launch(place, Given(1), 4) == ("2 x 2", "1 x 4")
+    assert _note_launch(place, "r", Given(2), 2) == ("2 x 2",)
+    assert _note_launch(place, "r", Given(1, 2), 2) == ("2 x 2",)
+    assert _note_launch(place, "r", Given(1), 4) == ("2 x 2", "1 x 4")
+    assert _note_launch(place, "of another", Given(1), 4) == ("1 x 4",)  # whose state is not resumed
+    for damaged in ("", "[]", "3", '{"ran": []}', "\udcff"):
+        (place / HISTORY).write_text(damaged, errors="surrogateescape")
+        assert _note_launch(place, "r", Given(1), 4) == ("1 x 4",)
 
 
 def test_values_survive_being_written_down(training: Any, tmp_path: Path) -> None:
