@@ -27,7 +27,7 @@ train_seeds: [0]
 eval_seeds: [0]
 experiments:
   sliced: {{model: configs/models/digits/backbone.yaml, {OPTS} 4}}}}
-  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 100}}}}
+  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 400}}}}
   cancelled: {{model: configs/models/digits/baseline.yaml, {OPTS} 4}}}}
   failing: {{model: configs/models/digits/baseline.yaml, {OPTS} 5}}}}
   hungry: {{model: configs/models/digits/baseline.yaml, {OPTS} 6}}}}
@@ -191,10 +191,16 @@ def disturb(build: Build) -> None:
     """Strike the running build. Every wait is for a sign that a job has come so far."""
     cluster, told = build.cluster, build.output
 
-    def frozen(iteration: int) -> tuple[str, int]:
-        """Halt `struck` once it has saved its state after so many iterations: its SLURM job and its process."""
-        wait_for(lambda: build.state("struck") >= iteration, PATIENCE_S, told)
-        process = int((build.path / "results/.state/faults/struck/seed0/lock").read_text())
+    def trainer() -> int:
+        lock = build.path / "results/.state/faults/struck/seed0/lock"
+        return int(lock.read_text() or 0) if lock.exists() else 0
+
+    def frozen(before: int) -> tuple[str, int]:
+        """Halt `struck` in the middle, once another process than `before` has saved a state: SLURM job and process."""
+        wait_for(lambda: trainer() not in (0, before), PATIENCE_S, told)
+        known = build.state("struck")
+        wait_for(lambda: build.state("struck") > known, PATIENCE_S, told)
+        process = trainer()
         os.kill(process, signal.SIGSTOP)
         return build.job("struck"), process
 
@@ -202,14 +208,15 @@ def disturb(build: Build) -> None:
     cluster.run("scancel", build.ran("cancelled")[0])
     (build.path / "go").touch()
 
-    for iteration, name in ((20, "USR1"), (40, "TERM")):
-        number, process = frozen(iteration)
+    process = 0
+    for name in ("USR1", "TERM"):
+        number, process = frozen(process)
         cluster.run("scancel", f"--signal={name}", number)  # as `sbatch --signal` and preemption do
         os.kill(process, signal.SIGCONT)
-    number, _ = frozen(60)
+    number, process = frozen(process)
     cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now")  # SLURM looks every 30 s, and wakes it
     assert cluster.wait_for_job(number) == "TIMEOUT"
-    number, _ = frozen(build.state("struck") + 1)
+    number, process = frozen(process)
     node = cluster.job(number)["NodeList"]
     cluster.node_crash(node)
     cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=crashed")  # SLURM's patience is 20 s
