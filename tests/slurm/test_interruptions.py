@@ -26,8 +26,8 @@ dataset: configs/data/digits_mini.yaml
 train_seeds: [0]
 eval_seeds: [0]
 experiments:
-  sliced: {{model: configs/models/digits/backbone.yaml, {OPTS} 4}}}}
-  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 400}}}}
+  sliced: {{model: configs/models/digits/backbone.yaml, {OPTS} 3}}}}
+  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 140}}}}
   cancelled: {{model: configs/models/digits/baseline.yaml, {OPTS} 4}}}}
   failing: {{model: configs/models/digits/baseline.yaml, {OPTS} 5}}}}
   hungry: {{model: configs/models/digits/baseline.yaml, {OPTS} 6}}}}
@@ -161,12 +161,12 @@ def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(
     output = build.output()
     told = f"{output}\n{build.log('struck')}\n{build.log('sliced')}"
 
-    # A walltime shorter than the training: one SLURM job in four parts, which took nothing from the retries.
+    # A walltime shorter than the training: one SLURM job in three parts, which took nothing from the retries.
     (number,) = build.numbers("sliced")
-    assert cluster.job(number)["Restarts"] == "3", told
+    assert cluster.job(number)["Restarts"] == "2", told
     parts = re.findall(r"train faults sliced 0: (.*?)(?: \(\d+ s\))?$", build.log("sliced"), re.MULTILINE)
     stopped = r"state saved \d+ s before the SLURM job's time is over; SLURM runs the job again"
-    assert len(parts) == 4 and all(re.fullmatch(stopped, part) for part in parts[:3]), told
+    assert len(parts) == 3 and all(re.fullmatch(stopped, part) for part in parts[:2]), told
 
     # Two signals, the end of the time limit and the death of a node, in the middle of one training.
     first, second = build.numbers("struck")
@@ -214,7 +214,7 @@ def disturb(build: Build) -> None:
         cluster.run("scancel", f"--signal={name}", number)  # as `sbatch --signal` and preemption do
         os.kill(process, signal.SIGCONT)
     number, process = frozen(process)
-    cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now")  # SLURM looks every 30 s, and wakes it
+    cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now+2")  # SLURM looks every 30 s, and wakes it
     assert cluster.wait_for_job(number) == "TIMEOUT"
     number, process = frozen(process)
     node = cluster.job(number)["NodeList"]
