@@ -26,8 +26,8 @@ dataset: configs/data/digits_mini.yaml
 train_seeds: [0]
 eval_seeds: [0]
 experiments:
-  sliced: {{model: configs/models/digits/backbone.yaml, {OPTS} 4}}}}
-  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 100}}}}
+  sliced: {{model: configs/models/digits/backbone.yaml, {OPTS} 3}}}}
+  struck: {{model: configs/models/digits/backbone.yaml, {OPTS} 140}}}}
   cancelled: {{model: configs/models/digits/baseline.yaml, {OPTS} 4}}}}
   failing: {{model: configs/models/digits/baseline.yaml, {OPTS} 5}}}}
   hungry: {{model: configs/models/digits/baseline.yaml, {OPTS} 6}}}}
@@ -161,12 +161,12 @@ def test_a_build_under_all_faults_ends_with_what_an_undisturbed_one_makes(
     output = build.output()
     told = f"{output}\n{build.log('struck')}\n{build.log('sliced')}"
 
-    # A walltime shorter than the training: one SLURM job in four parts, which took nothing from the retries.
+    # A walltime shorter than the training: one SLURM job in three parts, which took nothing from the retries.
     (number,) = build.numbers("sliced")
-    assert cluster.job(number)["Restarts"] == "3", told
+    assert cluster.job(number)["Restarts"] == "2", told
     parts = re.findall(r"train faults sliced 0: (.*?)(?: \(\d+ s\))?$", build.log("sliced"), re.MULTILINE)
     stopped = r"state saved \d+ s before the SLURM job's time is over; SLURM runs the job again"
-    assert len(parts) == 4 and all(re.fullmatch(stopped, part) for part in parts[:3]), told
+    assert len(parts) == 3 and all(re.fullmatch(stopped, part) for part in parts[:2]), told
 
     # Two signals, the end of the time limit and the death of a node, in the middle of one training.
     first, second = build.numbers("struck")
@@ -191,10 +191,16 @@ def disturb(build: Build) -> None:
     """Strike the running build. Every wait is for a sign that a job has come so far."""
     cluster, told = build.cluster, build.output
 
-    def frozen(iteration: int) -> tuple[str, int]:
-        """Halt `struck` once it has saved its state after so many iterations: its SLURM job and its process."""
-        wait_for(lambda: build.state("struck") >= iteration, PATIENCE_S, told)
-        process = int((build.path / "results/.state/faults/struck/seed0/lock").read_text())
+    def trainer() -> int:
+        lock = build.path / "results/.state/faults/struck/seed0/lock"
+        return int(lock.read_text() or 0) if lock.exists() else 0
+
+    def frozen(before: int) -> tuple[str, int]:
+        """Halt `struck` in the middle, once another process than `before` has saved a state: SLURM job and process."""
+        wait_for(lambda: trainer() not in (0, before), PATIENCE_S, told)
+        known = build.state("struck")
+        wait_for(lambda: build.state("struck") > known, PATIENCE_S, told)
+        process = trainer()
         os.kill(process, signal.SIGSTOP)
         return build.job("struck"), process
 
@@ -202,14 +208,15 @@ def disturb(build: Build) -> None:
     cluster.run("scancel", build.ran("cancelled")[0])
     (build.path / "go").touch()
 
-    for iteration, name in ((20, "USR1"), (40, "TERM")):
-        number, process = frozen(iteration)
+    process = 0
+    for name in ("USR1", "TERM"):
+        number, process = frozen(process)
         cluster.run("scancel", f"--signal={name}", number)  # as `sbatch --signal` and preemption do
         os.kill(process, signal.SIGCONT)
-    number, _ = frozen(60)
-    cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now")  # SLURM looks every 30 s, and wakes it
+    number, process = frozen(process)
+    cluster.run("scontrol", "update", f"JobId={number}", "EndTime=now+2")  # SLURM looks every 30 s, and wakes it
     assert cluster.wait_for_job(number) == "TIMEOUT"
-    number, _ = frozen(build.state("struck") + 1)
+    number, process = frozen(process)
     node = cluster.job(number)["NodeList"]
     cluster.node_crash(node)
     cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=crashed")  # SLURM's patience is 20 s

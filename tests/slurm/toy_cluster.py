@@ -151,7 +151,8 @@ class ToyCluster:
         wait_for(lambda: not self.jobs(), 60, lambda: f"jobs do not end: {self.jobs()}")
         for name, state in self.node_states().items():
             if state.startswith(("down", "drain")):
-                self.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+                # Refused where it has come back by itself since.
+                self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
         self.wait_for_nodes()
 
     # Its parts
