@@ -19,10 +19,10 @@ rule evaluate:
     priority: steps_sampled
     conda:
         ENVIRONMENT
-    threads: processes_of
+    threads: THREADS
     resources:
-        gpu=gpus_of,
-        mem_mb=lambda wildcards, threads: 2000 * threads,
+        gpu=GPUS,
+        mem_mb=memory_of,
         runtime=60,
     params:
         digest=eval_digest,

@@ -10,6 +10,7 @@ import os
 from c2o_evidence.slots import device_count, devices_needed
 
 
+@asked_often
 def gpus_of(wildcards, threads):
     """GPUs of a training or evaluation, one a process; of the timing, which has no experiment, one at most."""
     limit = workflow.global_resources.get("gpu").value
@@ -19,6 +20,9 @@ def gpus_of(wildcards, threads):
         return devices_needed(suite(wildcards.suite), experiment, most)
     except EvidenceError:
         return 1  # the job says what is wrong, and others go on
+
+
+GPUS = gpus_of if in_an_experiment(devices_needed) else 0
 
 
 def limit_gpus():

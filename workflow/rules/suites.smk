@@ -189,6 +189,30 @@ def steps_sampled(wildcards):
     return min(10 + sum(row.sample_step for row in rows), 90)
 
 
+def in_an_experiment(wanted):
+    """Whether `wanted(suite, experiment)` holds for one that may be planned; what cannot be read may.
+
+    Where it holds for none, a rule has a number in place of a function, which Snakemake calls several times for each
+    job.
+    """
+    if NAMED is SUITES:
+        return True
+    try:
+        return any(
+            wanted(suite_read, experiment)
+            for suite_read in usable_suites()
+            for experiment in suite_read.experiments
+        ) or len(usable_suites()) < len(NAMED)
+    except EvidenceError:
+        return True
+
+
+def usable_suites():
+    found = [read_suite(name) for name in NAMED]
+    return [suite for suite in found if not isinstance(suite, EvidenceError)]
+
+
+@asked_often
 def processes_of(wildcards):
     """Threads of a training or evaluation, one a process: as many as share a batch, or the most that divide them.
 
@@ -197,6 +221,19 @@ def processes_of(wildcards):
     parts = suite(wildcards.suite).experiment(wildcards.experiment).processes
     most = min(workflow.cores or parts, parts)
     return next(number for number in range(most, 0, -1) if parts % number == 0)
+
+
+THREADS = (
+    processes_of
+    if in_an_experiment(lambda suite, name: suite.experiment(name).processes > 1)
+    else 1
+)
+
+
+@asked_often
+def memory_of(wildcards, threads):
+    """MB of a training or evaluation."""
+    return 2000 * threads
 
 
 def suites_where(taught):

@@ -19,7 +19,7 @@ rule timing:
         ENVIRONMENT
     threads: workflow.cores
     resources:
-        gpu=gpus_of,
+        gpu=GPUS,
         mem_mb=2000,
         runtime=60,
     params:

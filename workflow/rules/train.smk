@@ -28,10 +28,10 @@ rule train:
     priority: chain_below
     conda:
         ENVIRONMENT
-    threads: processes_of
+    threads: THREADS
     resources:
-        gpu=gpus_of,
-        mem_mb=lambda wildcards, threads: 2000 * threads,
+        gpu=GPUS,
+        mem_mb=memory_of,
         runtime=120,
     params:
         recipe=lambda wildcards: recipe(wildcards).digest,
