@@ -21,6 +21,8 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str]) -> int:
     """Run the tests; 0 when all have passed, else the status of the first half that has failed."""
+    # In the background a shell has it ignored, and so would all that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     logs = ROOT / "logs"
     logs.mkdir(exist_ok=True)
     pytest = [sys.executable, "-m", "pytest"]

@@ -35,9 +35,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("SLURM_JOB_ID", "SLURM_JOB_END_TIME", stopping.MARGIN):
         monkeypatch.delenv(name, raising=False)
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    # As in a terminal, also where these tests run in the background.
+    usual = {number: signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    assert {number: signal.getsignal(number) for number in SIGNALS} == usual
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
