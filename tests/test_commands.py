@@ -102,6 +102,7 @@ class TestMakefile:
     def test_no_collected_test_is_a_failure(self, checkout: Path) -> None:
         stamp(checkout)
         (checkout / "tests").mkdir()
+        shutil.copy(ROOT / "tests" / "run.py", checkout / "tests")
         done = make(checkout, "test")
         assert done.returncode != 0
         assert "no tests ran" in done.stdout
