@@ -106,6 +106,7 @@ class TestMakefile:
         done = make(checkout, "test")
         assert done.returncode != 0
         assert "no tests ran" in done.stdout
+        assert not (checkout / ".venv/attest/bin").exists(), "its stamp is right: nothing is installed anew"
 
     def test_clean_asks_first_and_keeps_deliverables(self, checkout: Path) -> None:
         for name in ("data", "results", "deliverables"):
