@@ -48,7 +48,7 @@ $(SUITES): setup ## run configs/suites/SUITE.yaml to a frozen deliverable and ve
 	$(RUN) c2o_evidence.cli verify deliverables/$@
 
 attest: setup ## the public tools for signatures and RO-Crates, in an environment of their own (130 MB)
-	@if [ "$$(cat .venv/attest/c2o.stamp 2>/dev/null)" != "$$(cd .venv/attest 2>/dev/null && pwd -P; sha256sum requirements/attest.txt)" ]; then \
+	@if [ "$$(cat .venv/attest/c2o.stamp 2>/dev/null)" != "$$( (cd .venv/attest 2>/dev/null && pwd -P); sha256sum requirements/attest.txt)" ]; then \
 		rm -rf .venv/attest && .venv/bin/python -m venv .venv/attest && \
 		.venv/attest/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/attest.txt && \
 		{ (cd .venv/attest && pwd -P); sha256sum requirements/attest.txt; } > .venv/attest/c2o.stamp; \

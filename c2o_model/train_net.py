@@ -7,7 +7,7 @@
     torchrun --nproc-per-node 8 -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
     srun -N2 --ntasks-per-node=8 python -m c2o_model.train_net --config-file … MODEL.DEVICE cuda OUTPUT_DIR runs/b
 
-Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (see c2o_model.data.registration); several training sets
+Data sets are the names in DATASETS.TRAIN and DATASETS.TEST (docs/datasets.md, `c2o data list`); several training sets
 are trained on as one. SOLVER.IMS_PER_BATCH is the global batch however many processes share it. ``--resume`` is
 implied: a run in the same OUTPUT_DIR with the same configuration goes on where it was stopped. A signal (SIGTERM,
 SIGINT, SIGUSR1) or the end of a SLURM job's time stops it with its state saved; the SLURM job is queued again.
@@ -249,10 +249,19 @@ def _parser() -> argparse.ArgumentParser:
         help="read the data, build everything, make a step, tell what a full run needs; writes nothing to OUTPUT_DIR",
     )
     parser.add_argument(
-        "--steps", type=_positive, default=1, metavar="N", help="steps of a dry run; from 2 on the first is not timed"
+        "--steps",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="steps of a dry run (default: 1); from 2 on the first is not timed",
     )
     parser.add_argument(
-        "--eval-seeds", type=int, nargs="+", default=[0], help="seeds of the sampling noise (default: 0)"
+        "--eval-seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="SEED",
+        help="seeds of the sampling noise (default: 0)",
     )
     parser.add_argument(
         "--num-gpus",

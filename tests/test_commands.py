@@ -102,9 +102,11 @@ class TestMakefile:
     def test_no_collected_test_is_a_failure(self, checkout: Path) -> None:
         stamp(checkout)
         (checkout / "tests").mkdir()
+        shutil.copy(ROOT / "tests" / "run.py", checkout / "tests")
         done = make(checkout, "test")
         assert done.returncode != 0
         assert "no tests ran" in done.stdout
+        assert not (checkout / ".venv/attest/bin").exists(), "its stamp is right: nothing is installed anew"
 
     def test_clean_asks_first_and_keeps_deliverables(self, checkout: Path) -> None:
         for name in ("data", "results", "deliverables"):

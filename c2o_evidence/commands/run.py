@@ -26,7 +26,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_cluster_arguments(parser)
-    parser.add_argument("suite", metavar="SUITE")
+    parser.add_argument("suite", metavar="SUITE", help="a file of configs/suites, without .yaml (`c2o status`)")
     parser.add_argument("snakemake", nargs=argparse.REMAINDER, metavar="…", help="arguments for Snakemake")
 
 
@@ -41,10 +41,10 @@ def _add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=_positive,
         metavar="SECONDS",
-        help="without progress and without a SLURM job, after which the driver is started again (default 900)",
+        help="without progress and without a SLURM job after which the driver is started again (default 900)",
     )
     parser.add_argument(
-        "--restarts", type=_count, metavar="N", help="of the driver without a finished step between (default 3)"
+        "--restarts", type=_count, metavar="N", help="of the driver in a row, with no finished step between (default 3)"
     )
 
 

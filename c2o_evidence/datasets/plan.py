@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from c2o_evidence.progress import format_duration
 
 RATES = (10, 100, 1000)  # Mbit/s
 CONFIGS = 1 << 20  # bytes of a configuration that are searched for names
+BASES = re.compile(rb"^_BASE_: *\[?([^\]#\r\n]+)", re.MULTILINE)
+DEPTH = 8  # of configurations based on others
 UNKNOWN = "size not known"
 
 
@@ -169,24 +172,34 @@ def _use(dataset: DataSet, checkout: Path) -> list[str]:
         if split.format == "repro10k":
             numbers[:2] = ["10000 images" if split.name.endswith("train") else "images not stated", "boxes not stated"]
         lines.append(f"  {split.name:<20} {', '.join(numbers)}")
-    found = using(dataset, checkout)
-    lines.append(f"configurations that name them: {', '.join(found) or 'none in configs/ yet'}")
+    found = [f"  {path}" for path in using(dataset, checkout)]
+    lines += ["configurations that use them (docs/recipes.md)", *(found or ["  none in configs/ yet"])]
     return [*lines, f"next: `c2o data check {dataset.name}`"]
 
 
 def using(dataset: DataSet, checkout: Path) -> list[str]:
-    """Configurations of the checkout that have the name of a split in them."""
+    """Configurations of the checkout that have the name of a split in them, or take it over from their `_BASE_`."""
     names = [split.name.encode() for split in dataset.splits]
-    found = []
-    for path in sorted((checkout / "configs").rglob("*.yaml")):
-        try:
-            with path.open("rb") as stream:
-                content = stream.read(CONFIGS)
-        except OSError:
-            continue
-        if any(name in content for name in names):
-            found.append(os.path.relpath(path, checkout))
+    found = [
+        os.path.relpath(path, checkout)
+        for path in sorted((checkout / "configs").rglob("*.yaml"))
+        if path.stem != "base" and any(name in content for content in _deciding(path) for name in names)
+    ]
     return found
+
+
+def _deciding(path: Path, depth: int = 0) -> list[bytes]:
+    """The files that decide which sets a configuration uses: itself, or where it names none, what it is based on."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(CONFIGS)
+    except OSError:
+        return []
+    bases = BASES.search(content)
+    if bases is None or depth > DEPTH or re.search(rb"^DATASETS:", content, re.MULTILINE):
+        return [content]
+    others = (path.parent / name.strip() for name in os.fsdecode(bases[1]).split(","))
+    return [text for other in others for text in _deciding(other, depth + 1)]
 
 
 def _least(dataset: DataSet) -> str:

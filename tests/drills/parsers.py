@@ -353,7 +353,7 @@ NOT_PARSERS = {
     "cluster.processes.processes": "reads /proc",
     "cluster.processes.submitting": "reads /proc",
     "code.code_digest": OURS,
-    "datasets.plan.using": OURS,
+    "datasets.plan._deciding": OURS,
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,
     "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",

@@ -24,6 +24,13 @@ def test_without_a_target_the_suites_are_listed_and_nothing_is_built(fresh) -> N
     assert not (fresh.path / "results").exists() and not (fresh.path / "data").exists()
 
 
+def test_a_profile_that_is_not_there_is_an_error_that_names_those_that_are(fresh) -> None:
+    """Snakemake passes over a --workflow-profile that it does not find; the run would work here without one."""
+    done = fresh.run("deliverables", "--cores", "1", "--workflow-profile", "profiles/slurn")
+    assert done.returncode == 1 and "rule deliverables" not in done.stdout
+    assert "--workflow-profile profiles/slurn: is missing; nothing was run. This checkout has profiles/" in done.stdout
+
+
 def test_the_rule_graph_has_every_rule_and_no_cycle(fresh) -> None:
     done = fresh.run("deliverables/tiny", "--rulegraph")
     assert done.returncode == 0

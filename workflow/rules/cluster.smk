@@ -23,3 +23,23 @@ def refuse_a_lost_executor():
                 "a local one; nothing was run. Type "
                 f"--workflow-profile {profile} in place of --profile {profile}"
             )
+
+
+def refuse_a_missing_profile():
+    """Stop where --workflow-profile names nothing: Snakemake would go on without any profile, on this host."""
+    if not any(argument.startswith("--workflow-profile") for argument in sys.argv):
+        return
+    arguments, _ = get_argument_parser().parse_known_args(sys.argv[1:])
+    profile = arguments.workflow_profile
+    if profile in (None, "none"):
+        return
+    places = [Path(profile), Path("profiles", profile), ROOT / "profiles" / profile]
+    if not any(place.exists() for place in places):
+        known = sorted(path.parent.name for path in ROOT.glob("profiles/*/*.yaml"))
+        stop(
+            f"--workflow-profile {profile}: is missing; nothing was run. This checkout has "
+            + ", ".join(f"profiles/{name}" for name in known)
+        )
+
+
+refuse_a_missing_profile()

@@ -24,7 +24,7 @@ def test_coco_by_hand(tmp_path: Path) -> None:
     assert "sha256 69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929" in text
     assert "  converted at use                nothing\n" in text
     assert "coco_2017_val        5000 images, 36781 boxes, 80 classes" in text
-    assert "configurations that name them: none in configs/ yet\nnext: `c2o data check coco`" in text
+    assert "configurations that use them (docs/recipes.md)\n  none in configs/ yet\nnext: `c2o data check coco`" in text
     assert plan.tree(DATASETS["coco"]) == [
         "  coco/",
         "    annotations/",
@@ -83,8 +83,15 @@ def test_configurations_that_use_it(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "a.yaml").write_text("DATASETS: {TRAIN: [voc_2007_trainval]}\n")
     (folder / "b.yaml").write_text("DATASETS: {TRAIN: [coco_2017_train]}\n")
-    assert plan.using(DATASETS["voc_2007"], tmp_path) == ["configs/models/a.yaml"]
-    assert "configurations that name them: configs/models/a.yaml\n" in plan.text(DATASETS["voc_2007"], tmp_path)
+    (folder / "c.yaml").write_text("_BASE_: a.yaml\nSOLVER: {MAX_ITER: 9}\n")
+    (folder / "d.yaml").write_text("_BASE_: [c.yaml, gone.yaml]  # both\n")
+    (folder / "e.yaml").write_text("_BASE_: a.yaml\nDATASETS: {TRAIN: [coco_2017_train]}\n")
+    (folder / "f.yaml").write_text("_BASE_: f.yaml\n")
+    (folder / "base.yaml").write_text("DATASETS: {TRAIN: [voc_2007_trainval]}\n")
+    used = [f"configs/models/{name}.yaml" for name in "acd"]
+    assert plan.using(DATASETS["voc_2007"], tmp_path) == used
+    told = "\n".join(("configurations that use them (docs/recipes.md)", *(f"  {path}" for path in used)))
+    assert f"{told}\n" in plan.text(DATASETS["voc_2007"], tmp_path)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e12, "2.5 TB")])
@@ -97,5 +104,5 @@ def test_the_documentation_shows_what_is_printed() -> None:
     shown = page.partition("`c2o data plan voc_2012` prints:")[2].partition("\n\nWhat is known")[0].splitlines()
     printed = plan.text(DATASETS["voc_2012"], Path("/nowhere")).splitlines()
     assert [line[4:] for line in shown if line.strip()] == [
-        line for line in printed if line and not line.startswith("configurations")
+        line for line in printed if line and not line.startswith(("configurations", "  none in configs"))
     ]
