@@ -27,6 +27,7 @@ from c2o_model.keys import ConfigError
 
 TASK, RESULT, NOTES = "task.json", "result.json", "note-*.json"
 STOPPED = "TrainingStopped"  # the kind of a group that has stopped as asked
+STOP = signal.SIGUSR1  # srun passes it on; at SIGTERM it kills what it has started
 GRACE = 10.0  # seconds for the others to end by themselves after the first one has failed
 LOOK = 0.05  # seconds between two looks
 
@@ -103,7 +104,7 @@ def run_group(
         work: a name in ``c2o_model.worker.WORKS``; values: what it needs, as JSON.
         device: MODEL.DEVICE.
         scratch: directory that all machines share, where there are several.
-        stop: asked all the time; once it says yes, every process gets SIGTERM.
+        stop: asked all the time; once it says yes, every process gets SIGUSR1.
         look: called all the time, and once more when all have ended well.
 
     Raises:
@@ -155,7 +156,7 @@ def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool], loo
         if not told and stop():
             told = True
             for process in running:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(STOP)
         if any(codes):
             deadline = min(deadline, time.monotonic() + GRACE)
         if time.monotonic() > deadline:

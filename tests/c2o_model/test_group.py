@@ -106,9 +106,9 @@ def test_what_one_meets_is_the_one_message(
 def test_asked_to_stop_all_are_told(stand_in: Any, tmp_path: Path) -> None:
     """As a training does it: each saves what it has and says so."""
     stand_in("""
-from c2o_model.group import STOPPED
+from c2o_model.group import STOP, STOPPED
 asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+signal.signal(STOP, lambda *_: asked.append(1))
 Path(what["place"], f"ready{rank}").touch()
 while not asked: time.sleep(0.01)
 fail(type(STOPPED, (Exception,), {})(), f"stopped after {rank + 7}", True)
