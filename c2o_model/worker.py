@@ -1,6 +1,7 @@
-"""One process of a group: ``python -m c2o_model.worker DIRECTORY [RANK SIZE]``, started by ``c2o_model.group``.
+"""One process of a group: ``python -m c2o_model.worker DIRECTORY [RANK SIZE PARENT]``, started by ``c2o_model.group``.
 
-DIRECTORY holds what to do. Without RANK and SIZE srun has started the process, on one of several machines.
+DIRECTORY holds what to do, PARENT is the process that watches. Without numbers srun has started the process, on one of
+several machines.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FAILED, MENDABLE = 1, 2  # statuses
 
 def main(argv: Sequence[str]) -> None:
     """Do the work, leave the result (the first process) or a note of what went wrong, and end."""
-    end_with_parent("the job")
+    end_with_parent("the job", int(argv[3]) if argv[1:] else None)
     pin_environment()
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _place(directory: Path, numbers: Sequence[str]) -> Place:
     if numbers:
-        rank, size = map(int, numbers)
+        rank, size = map(int, numbers[:2])
         return Place(rank, size, rank, f"file://{directory / 'meeting'}", "group")
     options = Namespace(num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     place = find(options, {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")})

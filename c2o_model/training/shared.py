@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def train_shared(
     *,
     progress: Callable[[Mapping[str, Any]], None],
     stop: Callable[[], bool] = lambda: False,
+    keep: Sequence[int] = (),
 ) -> Outcome:
     """Train with each batch in ``processes`` parts, in as many processes as there is room for.
 
@@ -111,6 +113,7 @@ def train_shared(
         progress: see :func:`train`.
         stop: see :func:`train`; where others do the work it is asked here, in the process that watches, and like there
             not before the first iteration, when there is nothing to save, nor after the last.
+        keep: see :func:`run_group`.
 
     Raises:
         ConfigError: the parts cannot be shared evenly by what the job has. GroupError: one of several processes
@@ -128,10 +131,8 @@ def train_shared(
     device, place = cfg.MODEL.DEVICE, training.state_dir
     look = _Onlooker(place / "progress.json", progress)
     try:
-        group = run_group(
-            "train", shared.values(), device, size, scratch=place, stop=lambda: look.trains and stop(), look=look
-        )
-        with group as (_, said):
+        asked = partial(run_group, scratch=place, stop=lambda: look.trains and stop(), look=look, keep=keep)
+        with asked("train", shared.values(), device, size) as (_, said):
             return Outcome(said["curve"], tuple(said["attention"]), ran)
     except GroupError as error:
         if error.kind == STOPPED:

@@ -77,7 +77,9 @@ def train_model(
     margin = snakemake.resources.get("stop_margin_s")
     stop = StopRequest(margin, on_first=lambda: running.end_with_parent(signal.SIGTERM))
     with stopping(running, stop):
-        outcome = train_shared(training, processes, snakemake.threads, machines, progress=progress, stop=stop)
+        outcome = train_shared(
+            training, processes, snakemake.threads, machines, progress=progress, stop=stop, keep=running.locks
+        )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, outcome.curve, "curve")
     running.say(f"loss {outcome.curve[-1]['loss']:.3f}")
