@@ -97,7 +97,7 @@ def stopping(running: Job, stop: StopRequest) -> Iterator[None]:
         if running.is_orphan():
             raise  # nobody is left to tell, and what SLURM has started is over
         again = stop.queue_again()
-        running.say(f"state saved {stop.reason}{'; SLURM runs the job again' if again else ''}")
+        running.say(f"state saved {stop.reason}{stop.answer and '; '}{stop.answer}")
         if again:
             time.sleep(TO_BE_ENDED_S)
         raise
