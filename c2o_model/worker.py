@@ -34,18 +34,19 @@ def main(argv: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the process that watches decides
         signal.signal(number, signal.SIG_IGN)
     directory = Path(argv[0])
-    place = _place(directory, argv[1:])
-    task = json.loads((directory / TASK).read_text(encoding="utf-8"))
+    rank = int(argv[1] if argv[1:] else os.environ["SLURM_PROCID"])
     try:
+        place = _place(directory, argv[1:])
+        task = json.loads((directory / TASK).read_text(encoding="utf-8"))
         join(place, task["device"])
         set_deterministic()
-        result = WORKS[task["work"]](task["values"], directory, place.rank == 0, lambda: bool(asked))
-        if place.rank == 0:
+        result = WORKS[task["work"]](task["values"], directory, rank == 0, lambda: bool(asked))
+        if rank == 0:
             (directory / RESULT).write_text(json.dumps(result), encoding="utf-8")
         _together()
     except Exception as error:
         to_mend = type(error).__module__.startswith("c2o_model.")  # such messages are written for the user
-        write_note(directory, place.rank, error, str(error) if to_mend else traceback.format_exc(), to_mend)
+        write_note(directory, rank, error, str(error) if to_mend else traceback.format_exc(), to_mend)
         if type(error).__name__ == STOPPED:  # which all have met, and none is to cut off another
             _together()
         leave(MENDABLE if to_mend else FAILED)

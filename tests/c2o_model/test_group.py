@@ -5,6 +5,7 @@ The processes here are stand-ins without torch; the real ones are in tests/workf
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from c2o_model import group
 from c2o_model.group import Given, GroupError, given, run_group
 from c2o_model.keys import ConfigError
+from c2o_model.worker import MENDABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = """
@@ -155,6 +157,18 @@ def test_a_process_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -
     command = [sys.executable, "-m", "c2o_model.worker", str(tmp_path), "0", "2", str(gone.pid)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "the job ended before this process began\n")
+
+
+def test_a_process_that_finds_no_place_says_why(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"work": "train", "device": "cpu", "values": {}}')
+    step = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "no.such.node.invalid"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **step, "PATH": str(tmp_path)}
+    environment.pop("MASTER_ADDR", None)
+    done = subprocess.run([sys.executable, "-m", "c2o_model.worker", str(tmp_path)], env=environment)
+    assert done.returncode == MENDABLE
+    note = json.loads((tmp_path / "note-000003.json").read_text())
+    assert note["text"].startswith("SLURM_STEP_NODELIST: no.such.node.invalid has no address here; export MASTER_ADDR")
+    assert (note["kind"], note["to_mend"]) == ("ConfigError", True)
 
 
 def test_what_a_descriptor_locks_stays_locked_while_a_process_lives(stand_in: Any, tmp_path: Path) -> None:
