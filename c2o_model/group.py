@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from c2o_model.keys import ConfigError
 
 TASK, RESULT, NOTES = "task.json", "result.json", "note-*.json"
 STOPPED = "TrainingStopped"  # the kind of a group that has stopped as asked
+STOP = signal.SIGUSR1  # srun passes it on; at SIGTERM it kills what it has started
 GRACE = 10.0  # seconds for the others to end by themselves after the first one has failed
 LOOK = 0.05  # seconds between two looks
 
@@ -96,6 +97,7 @@ def run_group(
     scratch: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     look: Callable[[], None] = lambda: None,
+    keep: Sequence[int] = (),
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Do ``work`` in a group of processes; inside the block lie the files that they have left, and the result.
 
@@ -103,8 +105,9 @@ def run_group(
         work: a name in ``c2o_model.worker.WORKS``; values: what it needs, as JSON.
         device: MODEL.DEVICE.
         scratch: directory that all machines share, where there are several.
-        stop: asked all the time; once it says yes, every process gets SIGTERM.
+        stop: asked all the time; once it says yes, every process gets SIGUSR1.
         look: called all the time, and once more when all have ended well.
+        keep: descriptors that the processes have too: what these lock stays locked until the last process has ended.
 
     Raises:
         GroupError: a process failed; the message is the first reason.
@@ -112,7 +115,7 @@ def run_group(
     with tempfile.TemporaryDirectory(prefix="group.", dir=scratch if size.machines > 1 else None) as name:
         directory = Path(name).resolve()
         (directory / TASK).write_text(json.dumps({"work": work, "device": device, "values": values}), encoding="utf-8")
-        running = [subprocess.Popen(c, env=_environment()) for c in _commands(directory, size)]
+        running = [subprocess.Popen(c, env=_environment(), pass_fds=keep) for c in _commands(directory, size)]
         try:
             killed = _watch(running, stop, look)
         finally:
@@ -135,7 +138,7 @@ def write_note(directory: Path, rank: int, error: BaseException, text: str, to_m
 def _commands(directory: Path, size: Given) -> list[list[str]]:
     worker = [sys.executable, "-m", "c2o_model.worker", str(directory)]
     if size.machines == 1:
-        return [[*worker, str(rank), str(size.here)] for rank in range(size.here)]
+        return [[*worker, str(rank), str(size.here), str(os.getpid())] for rank in range(size.here)]
     # A step of its own inside of the job's allocation, which the step that this process is in also keeps.
     step = ["srun", "--overlap", "--mem=0", f"--nodes={size.machines}", f"--ntasks={size.processes}"]
     each = [f"--ntasks-per-node={size.here}", "--cpus-per-task=1", "--kill-on-bad-exit=1", "--export=ALL"]
@@ -155,7 +158,7 @@ def _watch(running: list[subprocess.Popen[bytes]], stop: Callable[[], bool], loo
         if not told and stop():
             told = True
             for process in running:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(STOP)
         if any(codes):
             deadline = min(deadline, time.monotonic() + GRACE)
         if time.monotonic() > deadline:

@@ -1,6 +1,4 @@
-"""That no process of a group outlives the one that watches it: what is begun again never meets the writers of what was
-killed.
-"""
+"""That no process outlives the one that started it: what is begun again never meets the writers of what was killed."""
 
 from __future__ import annotations
 
@@ -12,10 +10,18 @@ import sys
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def end_with_parent(whose: str) -> None:
-    """Have Linux kill this process when its parent dies. ``whose`` is told where that has happened already."""
+def signal_at_end_of_parent(number: int = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when its parent ends; whoever asks looks itself whether it has already."""
     if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(f"{whose} ended before this process began")
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def end_with_parent(whose: str, parent: int | None = None) -> None:
+    """Have Linux kill this process when its parent ends. ``whose`` is told where that has happened already.
+
+    ``parent``: the number of its process, where it is known; else one that ended before this call is not noticed.
+    """
+    parent = os.getppid() if parent is None else parent
+    signal_at_end_of_parent()
+    if os.getppid() != parent:
+        sys.exit(f"{whose} ended before this process began")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from c2o_model.allocation import Allocation
+from c2o_model.allocation import Allocation, RequeueRefused
 from c2o_model.config import ConfigError
 
 MARGIN = "C2O_STOP_MARGIN_S"
@@ -36,6 +36,7 @@ class StopRequest:
 
     Attributes:
         reason: why to stop; empty as long as there is no reason.
+        answer: what SLURM said when it was asked to run the job again; empty where it was not asked.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class StopRequest:
 
         `timed`: watch the time; one of several processes is enough. `on_first` is called at the first question.
         """
-        self.reason = ""
+        self.reason = self.answer = ""
         self._by_user = False
         self._on_first = on_first
         self._allocation = Allocation.current() if timed else None
@@ -77,7 +78,14 @@ class StopRequest:
         Not where the user has stopped it.
         """
         allocation = Allocation.current()
-        return allocation is not None and not self._by_user and allocation.requeue()
+        self.reason = self.reason or "on a signal"  # which another one of several processes has got
+        try:
+            again = allocation is not None and not self._by_user and allocation.requeue()
+        except RequeueRefused as error:
+            self.answer = f"SLURM does not run the job again ({error}): submitted again it goes on"
+            return False
+        self.answer = "SLURM runs the job again" if again else ""
+        return again
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._by_user |= number in FOR_THE_USER

@@ -173,8 +173,9 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
                 stop=stop,
             )
     except TrainingStopped:
-        if chief and stop.queue_again():
-            print(f"stopped {stop.reason}: SLURM runs this job again", flush=True)
+        if chief:
+            stop.queue_again()
+            print(f"stopped {stop.reason}{stop.answer and '; '}{stop.answer}", flush=True)
         raise
     if chief:
         (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")

@@ -1,6 +1,7 @@
-"""One process of a group: ``python -m c2o_model.worker DIRECTORY [RANK SIZE]``, started by ``c2o_model.group``.
+"""One process of a group: ``python -m c2o_model.worker DIRECTORY [RANK SIZE PARENT]``, started by ``c2o_model.group``.
 
-DIRECTORY holds what to do. Without RANK and SIZE srun has started the process, on one of several machines.
+DIRECTORY holds what to do, PARENT is the process that watches. Without numbers srun has started the process, on one of
+several machines.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FAILED, MENDABLE = 1, 2  # statuses
 
 def main(argv: Sequence[str]) -> None:
     """Do the work, leave the result (the first process) or a note of what went wrong, and end."""
-    end_with_parent("the job")
+    end_with_parent("the job", int(argv[3]) if argv[1:] else None)
     pin_environment()
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -33,18 +34,19 @@ def main(argv: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the process that watches decides
         signal.signal(number, signal.SIG_IGN)
     directory = Path(argv[0])
-    place = _place(directory, argv[1:])
-    task = json.loads((directory / TASK).read_text(encoding="utf-8"))
+    rank = int(argv[1] if argv[1:] else os.environ["SLURM_PROCID"])
     try:
+        place = _place(directory, argv[1:])
+        task = json.loads((directory / TASK).read_text(encoding="utf-8"))
         join(place, task["device"])
         set_deterministic()
-        result = WORKS[task["work"]](task["values"], directory, place.rank == 0, lambda: bool(asked))
-        if place.rank == 0:
+        result = WORKS[task["work"]](task["values"], directory, rank == 0, lambda: bool(asked))
+        if rank == 0:
             (directory / RESULT).write_text(json.dumps(result), encoding="utf-8")
         _together()
     except Exception as error:
         to_mend = type(error).__module__.startswith("c2o_model.")  # such messages are written for the user
-        write_note(directory, place.rank, error, str(error) if to_mend else traceback.format_exc(), to_mend)
+        write_note(directory, rank, error, str(error) if to_mend else traceback.format_exc(), to_mend)
         if type(error).__name__ == STOPPED:  # which all have met, and none is to cut off another
             _together()
         leave(MENDABLE if to_mend else FAILED)
@@ -53,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _place(directory: Path, numbers: Sequence[str]) -> Place:
     if numbers:
-        rank, size = map(int, numbers)
+        rank, size = map(int, numbers[:2])
         return Place(rank, size, rank, f"file://{directory / 'meeting'}", "group")
     options = Namespace(num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     place = find(options, {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")})

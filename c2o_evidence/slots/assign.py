@@ -20,6 +20,11 @@ class Assignment:
     text: str
     lease: Lease | None = None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What holds the devices; for processes started by subprocess (`pass_fds`)."""
+        return () if self.lease is None else self.lease.descriptors
+
     def release(self) -> None:
         if self.lease is not None:
             self.lease.release()

@@ -60,18 +60,19 @@ class Evaluation:
 
 
 def evaluate_shared(
-    evaluation: Evaluation, threads: int, *, attention: Callable[[Sequence[str]], None]
+    evaluation: Evaluation, threads: int, *, attention: Callable[[Sequence[str]], None], keep: Sequence[int] = ()
 ) -> Iterator[RunDetections]:
     """Evaluate in as many processes as the job has threads, on a GPU device at most one a visible GPU.
 
-    Yields and raises as :func:`evaluate`; raises GroupError where one of several processes failed.
+    Yields and raises as :func:`evaluate`; raises GroupError where one of several processes failed. ``keep``: see
+    :func:`run_group`.
     """
     device = config_from_dict(evaluation.config).MODEL.DEVICE
     size = given(device, threads)
     if size.processes == 1:
         yield from evaluation.run(attention)
         return
-    with run_group("evaluate", evaluation.values(), device, size) as (directory, said):
+    with run_group("evaluate", evaluation.values(), device, size, keep=keep) as (directory, said):
         attention(said["attention"])
         yield from load_runs(directory, said["runs"])
 

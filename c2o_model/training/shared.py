@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def train_shared(
     *,
     progress: Callable[[Mapping[str, Any]], None],
     stop: Callable[[], bool] = lambda: False,
+    keep: Sequence[int] = (),
 ) -> Outcome:
     """Train with each batch in ``processes`` parts, in as many processes as there is room for.
 
@@ -109,7 +111,9 @@ def train_shared(
         threads: CPU threads of the job on each machine; on a GPU device at most one process a visible GPU.
         machines: of the job.
         progress: see :func:`train`.
-        stop: see :func:`train`; where others do the work it is asked here, in the process that watches.
+        stop: see :func:`train`; where others do the work it is asked here, in the process that watches, and like there
+            not before the first iteration, when there is nothing to save, nor after the last.
+        keep: see :func:`run_group`.
 
     Raises:
         ConfigError: the parts cannot be shared evenly by what the job has. GroupError: one of several processes
@@ -127,7 +131,8 @@ def train_shared(
     device, place = cfg.MODEL.DEVICE, training.state_dir
     look = _Onlooker(place / "progress.json", progress)
     try:
-        with run_group("train", shared.values(), device, size, scratch=place, stop=stop, look=look) as (_, said):
+        asked = partial(run_group, scratch=place, stop=lambda: look.trains and stop(), look=look, keep=keep)
+        with asked("train", shared.values(), device, size) as (_, said):
             return Outcome(said["curve"], tuple(said["attention"]), ran)
     except GroupError as error:
         if error.kind == STOPPED:
@@ -136,19 +141,31 @@ def train_shared(
 
 
 class _Onlooker:
-    """Passes on what the first process writes to its progress file from now on."""
+    """Passes on what the first process writes to its progress file from now on.
+
+    trains: some iteration is done, and not the last one.
+    """
 
     def __init__(self, path: Path, progress: Callable[[Mapping[str, Any]], None]) -> None:
         self.path, self.progress = path, progress
+        self.trains = False
         self.seen = self._written()
 
     def __call__(self) -> None:
-        if (written := self._written()) != self.seen:
-            self.seen = written
-            self.progress(json.loads(self.path.read_text(encoding="utf-8")))
+        if (written := self._written()) == self.seen:
+            return
+        try:
+            now = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # a file server that is away for a moment is not worth a training
+            return
+        self.seen, self.trains = written, now["iteration"] < now["total"]
+        self.progress(now)
 
     def _written(self) -> int:
-        return self.path.stat().st_mtime_ns if self.path.exists() else 0
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return 0
 
 
 def _note_launch(state_dir: Path, recipe: str, size: Given, steps: int) -> tuple[str, ...]:

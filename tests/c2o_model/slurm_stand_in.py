@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SQUEUE = '#!/bin/sh\necho "$@" "$SLURM_TIME_FORMAT" >> {asked}\ncat {answer}\n'
-SCONTROL = '#!/bin/sh\necho "$@" >> {told}\nexit $(cat {status})\n'
+SCONTROL = '#!/bin/sh\necho "$@" >> {told}\necho "not for job $2" >&2\nexit $(cat {status})\n'
 
 
 class Slurm:

@@ -5,6 +5,7 @@ The processes here are stand-ins without torch; the real ones are in tests/workf
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from c2o_model import group
 from c2o_model.group import Given, GroupError, given, run_group
 from c2o_model.keys import ConfigError
+from c2o_model.worker import MENDABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = """
@@ -28,7 +30,7 @@ from pathlib import Path
 from c2o_model.group import RESULT, TASK, write_note
 from c2o_model.keys import ConfigError
 from c2o_model.lifeline import end_with_parent
-end_with_parent("the test")
+end_with_parent("the test", int(sys.argv[4]))
 directory, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 what = json.loads((directory / TASK).read_text())["values"]
 (directory / f"up{rank}").touch()
@@ -45,8 +47,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def use(code: str) -> None:
         def commands(directory: Path, size: Given) -> list[list[str]]:
-            ranks = range(size.here)
-            return [[sys.executable, "-c", STAND_IN + code, str(directory), str(r), str(size.here)] for r in ranks]
+            numbers = [(str(rank), str(size.here), str(os.getpid())) for rank in range(size.here)]
+            return [[sys.executable, "-c", STAND_IN + code, str(directory), *words] for words in numbers]
 
         monkeypatch.setattr(group, "_commands", commands)
 
@@ -106,9 +108,9 @@ def test_what_one_meets_is_the_one_message(
 def test_asked_to_stop_all_are_told(stand_in: Any, tmp_path: Path) -> None:
     """As a training does it: each saves what it has and says so."""
     stand_in("""
-from c2o_model.group import STOPPED
+from c2o_model.group import STOP, STOPPED
 asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+signal.signal(STOP, lambda *_: asked.append(1))
 Path(what["place"], f"ready{rank}").touch()
 while not asked: time.sleep(0.01)
 fail(type(STOPPED, (Exception,), {})(), f"stopped after {rank + 7}", True)
@@ -128,9 +130,9 @@ fail(type(STOPPED, (Exception,), {})(), f"stopped after {rank + 7}", True)
 def test_the_processes_end_with_the_one_that_watches(tmp_path: Path) -> None:
     code = STAND_IN + f"\nPath({str(tmp_path)!r}, str(rank)).write_text(str(os.getpid()))\ntime.sleep(300)"
     (tmp_path / "watch.py").write_text(f"""
-import sys
+import os, sys
 from c2o_model import group
-group._commands = lambda d, s: [[sys.executable, "-c", {code!r}, str(d), str(r), "2"] for r in (0, 1)]
+group._commands = lambda d, s: [[sys.executable, "-c", {code!r}, str(d), str(r), "2", str(os.getpid())] for r in (0, 1)]
 with group.run_group("work", {{}}, "cpu", group.Given(2)): pass
 """)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -145,6 +147,39 @@ with group.run_group("work", {{}}, "cpu", group.Given(2)): pass
     while any(_alive(pid) for pid in workers):
         assert time.monotonic() < until, "they live on"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_process_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text("{}")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = [sys.executable, "-m", "c2o_model.worker", str(tmp_path), "0", "2", str(gone.pid)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "the job ended before this process began\n")
+
+
+def test_a_process_that_finds_no_place_says_why(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"work": "train", "device": "cpu", "values": {}}')
+    step = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "no.such.node.invalid"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **step, "PATH": str(tmp_path)}
+    environment.pop("MASTER_ADDR", None)
+    done = subprocess.run([sys.executable, "-m", "c2o_model.worker", str(tmp_path)], env=environment)
+    assert done.returncode == MENDABLE
+    note = json.loads((tmp_path / "note-000003.json").read_text())
+    assert note["text"].startswith("SLURM_STEP_NODELIST: no.such.node.invalid has no address here; export MASTER_ADDR")
+    assert (note["kind"], note["to_mend"]) == ("ConfigError", True)
+
+
+def test_what_a_descriptor_locks_stays_locked_while_a_process_lives(stand_in: Any, tmp_path: Path) -> None:
+    """They end after the one that watches, and a device must not be another's before."""
+    stand_in("""
+if rank == 0: (directory / RESULT).write_text(json.dumps([os.fstat(what["lock"]).st_ino]))
+""")
+    with (tmp_path / "lock").open("w") as lock:
+        kept = lock.fileno()
+        with run_group("work", {"lock": kept}, "cpu", Given(2), keep=[kept]) as (_, result):
+            assert result == [os.fstat(kept).st_ino]
 
 
 def _alive(pid: int) -> bool:

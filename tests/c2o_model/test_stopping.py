@@ -139,17 +139,22 @@ def test_a_job_that_runs_is_put_back_into_the_queue(slurm: Slurm, state: str) ->
         stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.queue_again() and slurm.told == ["requeue 12"]
+        assert (stop.reason, stop.answer) == ("on SIGTERM", "SLURM runs the job again")
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED", "PENDING"])
 def test_a_job_that_slurm_is_ending_already_is_left_alone(slurm: Slurm, state: str) -> None:
     slurm.says(state, 2000)
-    assert not StopRequest().queue_again() and not slurm.told
+    stop = StopRequest()
+    assert not stop.queue_again() and not slurm.told and not stop.answer
 
 
 def test_a_job_that_slurm_does_not_want_to_run_again_just_fails(slurm: Slurm) -> None:
     slurm.status.write_text("1")
-    assert not StopRequest().queue_again() and slurm.told == ["requeue 12"]
+    stop = StopRequest()
+    assert not stop.queue_again() and slurm.told == ["requeue 12"]
+    assert stop.answer == "SLURM does not run the job again (not for job 12): submitted again it goes on"
+    assert stop.reason == "on a signal"  # as where one of several processes has got it, and this one has not
 
 
 def test_what_the_user_stops_is_not_run_again(slurm: Slurm) -> None:

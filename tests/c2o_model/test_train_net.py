@@ -88,7 +88,7 @@ def test_a_slurm_job_whose_time_is_over_is_run_again_and_goes_on(
         assert train_net.main(setup) == train_net.STOPPED == 75
         assert slurm.told == ["requeue 12"]
     said = capsys.readouterr()
-    assert "stopped 0 s before the SLURM job's time is over: SLURM runs this job again" in said.out
+    assert "stopped 0 s before the SLURM job's time is over; SLURM runs the job again" in said.out
     assert (
         f"stopped: {tmp_path / 'slices' / 'state'}: stopped as asked after iteration 1 of 2, the state is" in said.err
     )

@@ -24,13 +24,4 @@ class ClusterCheckout(Checkout):
         self, *arguments: str, profile: str = "--workflow-profile", timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Snakemake with the profile for SLURM to its end; stderr is put behind stdout."""
-        return subprocess.run(
-            self.slurm_command(*arguments, profile=profile),
-            cwd=self.path,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
+        return self.call(*self.slurm_command(*arguments, profile=profile), timeout=timeout)

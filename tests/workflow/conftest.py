@@ -137,8 +137,12 @@ class Checkout:
 
     def run(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
         """Snakemake to its end; stderr is put behind stdout."""
+        return self.call(*self.command(*arguments), timeout=timeout)
+
+    def call(self, *command: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        """A command to its end; stderr is put behind stdout."""
         return subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.path,
             env=self.environment,
             stdin=subprocess.DEVNULL,

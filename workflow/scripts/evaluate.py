@@ -36,7 +36,7 @@ with job(snakemake) as running:
     steps = {row.exp_id: row.sample_step for row in rows}
     detections, results, kernels = {}, [], []
     evaluation = Evaluation(recipe.config, Path(inp.model), data, tuple(rows), suite.eval_seeds)
-    for run in evaluate_shared(evaluation, snakemake.threads, attention=kernels.extend):
+    for run in evaluate_shared(evaluation, snakemake.threads, attention=kernels.extend, keep=running.locks):
         found = detections[run.exp_id, run.eval_seed] = Detections.from_arrays(vars(run))
         metrics = truth.evaluate(found, split.class_names)
         own = {"exp_name": run.exp_id, "eval_seed": run.eval_seed, "sample_step": steps[run.exp_id]}

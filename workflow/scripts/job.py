@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -21,12 +20,16 @@ from c2o_evidence.records import read_record, utc_now, write_record
 from c2o_evidence.slots import Assignment, assign, devices_needed, devices_of_gres
 from c2o_evidence.suite import Suite, load_suite
 from c2o_model.determinism import pin_environment
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from c2o_model.lifeline import signal_at_end_of_parent
 
 
 class Job:
-    """A running job. What it prints goes to its log; `say` writes a line to the terminal."""
+    """A running job. What it prints goes to its log; `say` writes a line to the terminal.
+
+    locks: descriptors that hold its GPUs; processes that it starts get them.
+    """
+
+    locks: tuple[int, ...] = ()
 
     def __init__(self, snakemake: Any, terminal: int) -> None:
         self.snakemake = snakemake
@@ -62,8 +65,7 @@ class Job:
 
         Without SIGKILL it must see to that itself.
         """
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
+        signal_at_end_of_parent(by)
         if self.is_orphan():
             sys.exit(f"{self.title}: Snakemake, which has started this job, is gone")
 
@@ -166,6 +168,7 @@ def job(snakemake: Any) -> Iterator[Job]:
             if path.endswith("/model.safetensors"):
                 check_sidecar(path)
         gpus = running.take_gpus()
+        running.locks = gpus.descriptors
         try:
             yield running
         finally:

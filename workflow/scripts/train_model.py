@@ -77,7 +77,9 @@ def train_model(
     margin = snakemake.resources.get("stop_margin_s")
     stop = StopRequest(margin, on_first=lambda: running.end_with_parent(signal.SIGTERM))
     with stopping(running, stop):
-        outcome = train_shared(training, processes, snakemake.threads, machines, progress=progress, stop=stop)
+        outcome = train_shared(
+            training, processes, snakemake.threads, machines, progress=progress, stop=stop, keep=running.locks
+        )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, outcome.curve, "curve")
     running.say(f"loss {outcome.curve[-1]['loss']:.3f}")
@@ -95,7 +97,7 @@ def stopping(running: Job, stop: StopRequest) -> Iterator[None]:
         if running.is_orphan():
             raise  # nobody is left to tell, and what SLURM has started is over
         again = stop.queue_again()
-        running.say(f"state saved {stop.reason}{'; SLURM runs the job again' if again else ''}")
+        running.say(f"state saved {stop.reason}{stop.answer and '; '}{stop.answer}")
         if again:
             time.sleep(TO_BE_ENDED_S)
         raise

@@ -1,5 +1,6 @@
 """What a job of the workflow gets: devices of the machine, those of SLURM, or none."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +24,12 @@ def test_devices_of_the_machine(environ: dict[str, str], tmp_path: Path) -> None
     first, second = assign(1, "a", environ, refuse), assign(1, "b", other, refuse)
     assert (environ["CUDA_VISIBLE_DEVICES"], other["CUDA_VISIBLE_DEVICES"]) == ("fake-0", "fake-1")
     assert first.text == "1 GPU of 2: fake-0; listed by C2O_GPUS"
+    child = subprocess.Popen(["sleep", "60"], pass_fds=first.descriptors)
     first.release()
     second.release()
+    assert first.descriptors == () and list(holders(tmp_path / "leases", ["fake-0", "fake-1"])) == ["fake-0"]
+    child.kill()
+    child.wait()
     assert holders(tmp_path / "leases", ["fake-0", "fake-1"]) == {}
     with pytest.raises(SlotError, match="^train x: needs 3 GPUs, but this machine has 2"):
         assign(3, "train x", environ, refuse)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,41 @@ def test_stopped_in_two_processes_it_goes_on_in_one(training: Any, tmp_path: Pat
     outcome = train_shared(cut, 2, 1, progress=quiet)
     assert outcome.ran == ("2 x 1", "1 x 2") and outcome.curve[-1]["iteration"] == 40
     assert cut.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_several_processes_are_asked_to_stop_only_while_they_train(
+    training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is: before the first iteration there is nothing to save, after the last one outputs are being written."""
+    from c2o_model.training import shared
+
+    one = training("asked")
+    progress = one.state_dir / "progress.json"
+    one.state_dir.mkdir(parents=True)
+    progress.write_text('{"iteration": 7, "total": 40}')  # of an earlier launch
+    now, asked, told = 0, [], []
+
+    def stop() -> bool:
+        asked.append(now)
+        return False
+
+    @contextmanager
+    def group(*_: Any, stop: Any, look: Any, **more: Any) -> Iterator[Any]:
+        nonlocal now
+        for now in (0, 0, 1, 39, 40, 40):
+            if now:
+                progress.write_text(json.dumps({"iteration": now, "total": 40}))
+                os.utime(progress, ns=(now, now))
+            stop()
+            look()
+            stop()
+        progress.write_text("")  # as a file server that is away
+        look()
+        yield None, {"curve": [], "attention": []}
+
+    monkeypatch.setattr(shared, "run_group", group)
+    train_shared(one, 2, 2, progress=lambda now: told.append(now["iteration"]), stop=stop)
+    assert asked == [1, 39, 39, 40] and told == [1, 39, 40]
 
 
 def test_what_a_process_finds_wrong_is_the_message(training: Any) -> None:
