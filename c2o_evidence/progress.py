@@ -125,6 +125,15 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
     return found
 
 
+def format_size(count: float) -> str:
+    """Bytes in decimal units, as downloads are given."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def format_duration(seconds: float) -> str:
     """`45s`, `6m40s`, `2h05m`: short enough for a progress line."""
     whole = max(0, round(seconds))

@@ -134,8 +134,8 @@ def _age(path: Path) -> float:
 
 
 def _beat(stream: IO[str]) -> None:
-    never = threading.Event()
-    while not never.wait(BEAT_S):
+    while True:
+        time.sleep(BEAT_S)
         try:
             os.utime(stream.fileno())
         except (OSError, ValueError):  # given back, or the file system is away for a moment

@@ -14,6 +14,14 @@ from c2o_evidence.errors import SuiteError
 KEYS = ("IMS_PER_BATCH", "ACCUMULATE_STEPS")
 
 
+def sharing(parts: int, most: int) -> int:
+    """How many processes (or devices) work on the parts of a batch: as many as parts, or the most that divide them.
+
+    most: as there are, 1 or more.
+    """
+    return next(number for number in range(min(most, parts), 0, -1) if parts % number == 0)
+
+
 def check_parts(config: Mapping[str, Any], processes: int, where: str) -> None:
     """Refuse parts that are not equal, as far as the configuration names the batch; the training sees the rest.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from c2o_evidence.datasets.cost import estimate
 from c2o_evidence.datasets.kinds import Archive, DataSet
-from c2o_evidence.progress import format_duration
+from c2o_evidence.progress import format_duration, format_size
 
 RATES = (10, 100, 1000)  # Mbit/s
 CONFIGS = 1 << 20  # bytes of a configuration that are searched for names
@@ -92,26 +92,26 @@ def _downloads(dataset: DataSet) -> list[str]:
     width = max(len(archive.name) for archive in dataset.archives)
     lines = ["download"]
     for archive in dataset.archives:
-        size = UNKNOWN if archive.size is None else size_text(archive.size)
+        size = UNKNOWN if archive.size is None else format_size(archive.size)
         files = f"{archive.files} files, " if archive.files > 1 else ""
         gives = "is" if archive.name == archive.gives.rpartition("/")[2] else "gives"
         lines.append(f"  {archive.name:<{width}}  {size:>14}  {files}{gives} {archive.gives}")
         lines += [f"  {'':<{width}}  sha256 {archive.sha256}"] if archive.sha256 else []
     total = sum(archive.size or 0 for archive in dataset.archives)
     times = ", ".join(f"{format_duration(total * 8 / (rate * 1e6))} at {rate} Mbit/s" for rate in RATES)
-    return [*lines, f"  {_least(dataset)}{size_text(total)} in all: {times}"]
+    return [*lines, f"  {_least(dataset)}{format_size(total)} in all: {times}"]
 
 
 def _disk(dataset: DataSet) -> list[str]:
     need = disk(dataset)
     least = _least(dataset)
-    converted = "not known" if need.converted is None else f"{size_text(need.converted)} (estimated; can be deleted)"
+    converted = "not known" if need.converted is None else f"{format_size(need.converted)} (estimated; can be deleted)"
     lines = [
         "disk",
-        f"  archives                        {least}{size_text(need.archives)} (not needed once unpacked)",
-        f"  unpacked                        {least}{size_text(need.unpacked)}",
+        f"  archives                        {least}{format_size(need.archives)} (not needed once unpacked)",
+        f"  unpacked                        {least}{format_size(need.unpacked)}",
         f"  converted at use                {converted}",
-        f"  data/NAME of a suite            {least}{size_text(need.copy)} for all splits, a copy (`kind: named`)",
+        f"  data/NAME of a suite            {least}{format_size(need.copy)} for all splits, a copy (`kind: named`)",
     ]
     if all(split.format == "coco" for split in dataset.splits):
         lines[3] = "  converted at use                nothing"
@@ -129,7 +129,7 @@ def _times(dataset: DataSet) -> list[str]:
             continue
         lines.append(
             f"  {split.name}: check {format_duration(cost.check_s)}, load for training {format_duration(cost.load_s)}"
-            f" with {size_text(cost.load_bytes)} of memory, every picture decoded {format_duration(cost.decode_s)},"
+            f" with {format_size(cost.load_bytes)} of memory, every picture decoded {format_duration(cost.decode_s)},"
             f" copied by `kind: named` {format_duration(cost.copy_s * dataset.share)}"
         )
     return lines
@@ -211,12 +211,3 @@ def _least(dataset: DataSet) -> str:
 def _within(archive: Archive, dataset: DataSet) -> bool:
     """Whether another entry's size is that of all archives together."""
     return any(other.files > 1 and other.size is not None for other in dataset.archives if other is not archive)
-
-
-def size_text(count: float) -> str:
-    """Bytes in decimal units, as downloads are given."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -13,6 +13,7 @@ from c2o_evidence.errors import EvidenceError
 from c2o_evidence.garbage.find import Found, Item, find_garbage
 from c2o_evidence.garbage.needs import read_needs
 from c2o_evidence.garbage.remove import Removed, remove
+from c2o_evidence.progress import format_size
 from c2o_evidence.run_lock import run_lock
 
 SHOWN = 5
@@ -67,30 +68,22 @@ def describe(found: Found, removed: Removed, *, dry_run: bool) -> str:
     """The same for a reader."""
     lines = []
     for reason, items in groups(found).items():
-        lines.append(f"{_size(sum(item.size for item in items)):>9}  {reason}: {len(items)}")
+        lines.append(f"{format_size(sum(item.size for item in items)):>9}  {reason}: {len(items)}")
         lines += [f"{'':11}{item.path}" for item in items[:SHOWN]]
         lines += [f"{'':11}… and {len(items) - SHOWN} more (--json lists all)"] if len(items) > SHOWN else []
     total = sum(item.size for item in found.items)
     if not found.items:
         lines.append("nothing to remove")
     elif dry_run:
-        lines.append(f"{_size(total):>9}  would be removed; `c2o gc` removes it")
+        lines.append(f"{format_size(total):>9}  would be removed; `c2o gc` removes it")
     else:
-        lines.append(f"{_size(removed.size):>9}  removed ({removed.files} files)")
+        lines.append(f"{format_size(removed.size):>9}  removed ({removed.files} files)")
     lines += [f"kept: {path}: a running process holds it" for path in removed.held]
     if found.unknown:
         more = ", …" if len(found.unknown) > SHOWN else ""
         lines.append(f"unknown, kept: {len(found.unknown)} files ({', '.join(found.unknown[:SHOWN])}{more})")
     lines += [f"could not be removed: {text}" for text in removed.failed]
     return "\n".join([*lines, *(f"note: {text}" for text in found.notes)])
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from c2o_evidence.printable import printable
+from c2o_evidence.progress import process_alive
 from c2o_evidence.slots.directory import lock_name
 
 MOST_BYTES = 1024
@@ -29,7 +30,7 @@ class Holder:
 
     def __str__(self) -> str:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        ended = "" if is_alive(self.pid) else ", which has ended, but a process that it started goes on"
+        ended = "" if process_alive(self.pid) else ", which has ended, but a process that it started goes on"
         return f"process {self.pid} ({self.title}) since {began}{ended}"
 
 
@@ -87,14 +88,3 @@ def holders(
 def is_me(holder: Holder | None) -> bool:
     """Whether that is this process."""
     return holder is not None and holder.pid == os.getpid()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from c2o_evidence.errors import SlotError
+from c2o_evidence.suite_parts import sharing
 
 if TYPE_CHECKING:
     from c2o_evidence.suite import Suite
@@ -32,8 +33,7 @@ def devices_needed(suite: Suite, experiment: str | None = None, most: int | None
             f"{suite.path}: {experiment}: MODEL.DEVICE: {device!r} names one device; write cuda, each job gets its own"
         )
     parts = suite.experiment(experiment).processes
-    most = parts if most is None else max(1, min(most, parts))
-    return next(number for number in range(most, 0, -1) if parts % number == 0)
+    return sharing(parts, parts if most is None else max(1, most))
 
 
 def device_of(config: Mapping[str, Any]) -> str:

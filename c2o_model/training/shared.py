@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +130,16 @@ def train_shared(
     device, place = cfg.MODEL.DEVICE, training.state_dir
     look = _Onlooker(place / "progress.json", progress)
     try:
-        asked = partial(run_group, scratch=place, stop=lambda: look.trains and stop(), look=look, keep=keep)
-        with asked("train", shared.values(), device, size) as (_, said):
+        with run_group(
+            "train",
+            shared.values(),
+            device,
+            size,
+            scratch=place,
+            stop=lambda: look.trains and stop(),
+            look=look,
+            keep=keep,
+        ) as (_, said):
             return Outcome(said["curve"], tuple(said["attention"]), ran)
     except GroupError as error:
         if error.kind == STOPPED:

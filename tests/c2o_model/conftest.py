@@ -18,7 +18,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from c2o_model.config import config_from_dict
+from c2o_model.config import config_from_dict, dump_resolved
 from c2o_model.data.coco import CocoSplit, load_split
 from c2o_model.data.png import encode_png
 from c2o_model.modeling.detector import DiffusionDet
@@ -150,3 +150,20 @@ def tiny_batch(tiny_split: CocoSplit) -> TrainingBatch:
     batch = next(image_batches(tiny_split, 4))
     whwh = batch.sizes.flip(1).float().repeat(1, 2)
     return TrainingBatch(batch.images, batch.boxes, batch.labels, batch.mask, whwh)
+
+
+@pytest.fixture
+def tiny_arguments(
+    make_config: MakeConfig, tiny_split: CocoSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., list[str]]]:
+    """Makes `train_net`'s arguments for so many iterations of the tiny model, with more values, on a registered set."""
+    monkeypatch.setenv("EXTRA_COCO_DATASETS", f"tiny_set:{tiny_split.annotation}:{tiny_split.image_root}")
+
+    def arguments(iterations: int, values: Mapping[str, Any] | None = None) -> list[str]:
+        (tmp_path / "tiny.yaml").write_text(dump_resolved(make_config(values)))
+        sets = ["DATASETS.TRAIN", "('tiny_set',)", "DATASETS.TEST", "('tiny_set',)"]
+        out = ["OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", str(iterations)]
+        return ["--config-file", str(tmp_path / "tiny.yaml"), *out, *sets]
+
+    yield arguments
+    torch.use_deterministic_algorithms(False)  # `train_net` has switched them on

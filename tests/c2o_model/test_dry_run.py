@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,15 @@ import torch
 from detectron2.modeling import build_model
 
 from c2o_model import train_net
-from c2o_model.config import dump_resolved
 
 ROOT = Path(__file__).parents[2]
 D = "MODEL.DiffusionDet."
 
 
-@pytest.fixture(autouse=True)
-def kernels_as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture
-def setup(make_config: Any, tiny_split: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def setup(tiny_arguments: Callable[..., list[str]]) -> list[str]:
     """Arguments that train the tiny model one iteration on a registered set."""
-    monkeypatch.setenv("EXTRA_COCO_DATASETS", f"tiny_set:{tiny_split.annotation}:{tiny_split.image_root}")
-    (tmp_path / "tiny.yaml").write_text(dump_resolved(make_config({"MODEL_EMA.ENABLED": True})))
-    return ["--config-file", str(tmp_path / "tiny.yaml"), "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", "1",
-            "DATASETS.TRAIN", "('tiny_set',)", "DATASETS.TEST", "('tiny_set',)"]  # fmt: skip
+    return tiny_arguments(1, {"MODEL_EMA.ENABLED": True})
 
 
 def dry(setup: list[str], *more: str, flags: tuple[str, ...] = ()) -> int:

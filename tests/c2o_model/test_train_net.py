@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,15 @@ import torch
 
 from c2o_model import train_net
 from c2o_model.checkpoint import read_checkpoint
-from c2o_model.config import dump_resolved
 from tests.c2o_model.slurm_stand_in import Slurm
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def kernels_as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture
-def setup(make_config: Any, tiny_split: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def setup(tiny_arguments: Callable[..., list[str]]) -> list[str]:
     """Arguments that train the tiny model two iterations on a registered set."""
-    monkeypatch.setenv("EXTRA_COCO_DATASETS", f"tiny_set:{tiny_split.annotation}:{tiny_split.image_root}")
-    (tmp_path / "tiny.yaml").write_text(dump_resolved(make_config()))
-    return ["--config-file", str(tmp_path / "tiny.yaml"), "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", "2",
-            "DATASETS.TRAIN", "('tiny_set',)", "DATASETS.TEST", "('tiny_set',)"]  # fmt: skip
+    return tiny_arguments(2)
 
 
 def test_help_needs_no_torch() -> None:

@@ -60,7 +60,7 @@ class Driven:
         self.checkout, self.cluster = checkout, cluster
         self.path = checkout.path
         self.output = self.path / "output.txt"
-        self.environment = {**checkout.environment, **cluster.own_environment(), "PYTHONPATH": str(self.path / "quick")}
+        checkout.environment |= {**cluster.own_environment(), "PYTHONPATH": str(self.path / "quick")}
         self.wait = self.path / "stub.wait"
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -70,7 +70,7 @@ class Driven:
             return subprocess.Popen(
                 [*command, *arguments],
                 cwd=self.path,
-                env=self.environment,
+                env=self.checkout.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -78,16 +78,7 @@ class Driven:
             )
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=self.path,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
+        return self.checkout.call(sys.executable, "-m", *command, timeout=120)
 
     def told(self, text: str, timeout: float = 90) -> None:
         """Wait until the driver has said it."""

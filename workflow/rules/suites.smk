@@ -11,6 +11,7 @@ from functools import cache
 from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.suite import load_suite
+from c2o_evidence.suite_parts import sharing
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
 REDUCED = "_reduced"  # NAME_reduced: the suite NAME on a budget for tests
@@ -195,21 +196,13 @@ def in_an_experiment(wanted):
     Where it holds for none, a rule has a number in place of a function, which Snakemake calls several times for each
     job.
     """
-    if NAMED is SUITES:
+    planned = [read_suite(name) for name in NAMED]
+    if NAMED is SUITES or any(isinstance(one, EvidenceError) for one in planned):
         return True
     try:
-        return any(
-            wanted(suite_read, experiment)
-            for suite_read in usable_suites()
-            for experiment in suite_read.experiments
-        ) or len(usable_suites()) < len(NAMED)
+        return any(wanted(one, name) for one in planned for name in one.experiments)
     except EvidenceError:
         return True
-
-
-def usable_suites():
-    found = [read_suite(name) for name in NAMED]
-    return [suite for suite in found if not isinstance(suite, EvidenceError)]
 
 
 @asked_often
@@ -219,8 +212,7 @@ def processes_of(wildcards):
     Where a machine has fewer cores, that is; `--set-threads train=2` chooses another number.
     """
     parts = suite(wildcards.suite).experiment(wildcards.experiment).processes
-    most = min(workflow.cores or parts, parts)
-    return next(number for number in range(most, 0, -1) if parts % number == 0)
+    return sharing(parts, workflow.cores or parts)
 
 
 THREADS = (

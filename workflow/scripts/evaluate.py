@@ -13,7 +13,6 @@ with job(snakemake) as running:
     from c2o_evidence.stats import mean
     from c2o_evidence.tsv import write_tsv
     from c2o_model.data import manifest as data_manifest
-    from c2o_model.data.coco import load_manifest_split
     from c2o_model.determinism import set_deterministic
     from c2o_model.evaluation.run import EvalRow
     from c2o_model.evaluation.shared import Evaluation, evaluate_shared
@@ -22,8 +21,10 @@ with job(snakemake) as running:
     running.as_planned(suite.eval_digest(w.experiment, int(w.seed)))
     unsteady = set_deterministic()
     recipe, data = suite.recipe(w.experiment, int(w.seed)), Path(inp.data).parent
-    known, split = data_manifest.read(data), load_manifest_split(data, "val")
-    truth = GroundTruth.load(known.annotation("val"))
+    known = data_manifest.read(data)
+    annotation = known.annotation("val")
+    known.check(annotation)
+    truth = GroundTruth.load(annotation)
     identity = {
         "ckpt_path": Path(inp.model).relative_to(running.results).as_posix(),
         "ckpt_sha256": read_sidecar(inp.model),
@@ -38,10 +39,10 @@ with job(snakemake) as running:
     evaluation = Evaluation(recipe.config, Path(inp.model), data, tuple(rows), suite.eval_seeds)
     for run in evaluate_shared(evaluation, snakemake.threads, attention=kernels.extend, keep=running.locks):
         found = detections[run.exp_id, run.eval_seed] = Detections.from_arrays(vars(run))
-        metrics = truth.evaluate(found, split.class_names)
+        metrics = truth.evaluate(found)
         own = {"exp_name": run.exp_id, "eval_seed": run.eval_seed, "sample_step": steps[run.exp_id]}
         results.append({**identity, **own, **metrics})
-    names = {"class_names": json.dumps(split.class_names), "ckpt_sha256": identity["ckpt_sha256"]}
+    names = {"class_names": json.dumps(truth.class_names), "ckpt_sha256": identity["ckpt_sha256"]}
     write_detections(out.detections, detections, names)
     write_tsv(out.results, results, "results")
     running.record("evaluate", unsteady, attention=kernels)

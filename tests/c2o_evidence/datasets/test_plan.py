@@ -11,6 +11,7 @@ from c2o_evidence.datasets import plan
 from c2o_evidence.datasets.cost import RATES, estimate
 from c2o_evidence.datasets.known import DATASETS
 from c2o_evidence.datasets.names import find
+from c2o_evidence.progress import format_size
 
 COCO_ARCHIVES = 19_336_861_798 + 815_585_330 + 252_907_541
 
@@ -96,7 +97,7 @@ def test_configurations_that_use_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e12, "2.5 TB")])
 def test_sizes(count: float, text: str) -> None:
-    assert plan.size_text(count) == text
+    assert format_size(count) == text
 
 
 def test_the_documentation_shows_what_is_printed() -> None:
