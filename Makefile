@@ -19,7 +19,7 @@ NAME ?= step1_5seed
 LEVEL ?= tables
 GENERATED := data results logs manifests/results_manifest.tsv .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-.PHONY: help setup attest test check verify doctor clean $(SUITES)
+.PHONY: help setup attest extras test check verify doctor clean $(SUITES)
 
 help: ## this list
 	@echo "C2O: make TARGET"
@@ -54,7 +54,13 @@ attest: setup ## the public tools for signatures and RO-Crates, in an environmen
 		{ (cd .venv/attest && pwd -P); sha256sum requirements/attest.txt; } > .venv/attest/c2o.stamp; \
 	fi
 
-test: setup attest ## all tests, with a real end-to-end run of the workflow
+extras: setup ## what trackers, Parquet, the documentation site, the notebook and browser tests need, added to .venv (900 MB)
+	@if [ "$$(cat .venv/extras.stamp 2>/dev/null)" != "$$(pwd -P; sha256sum requirements/lock.txt requirements/extras.txt)" ]; then \
+		$(RUN) pip install --disable-pip-version-check --quiet --require-hashes -r requirements/extras.txt && \
+		{ pwd -P; sha256sum requirements/lock.txt requirements/extras.txt; } > .venv/extras.stamp; \
+	fi
+
+test: setup attest extras ## all tests, with a real end-to-end run of the workflow
 	.venv/bin/python tests/run.py $(PYTEST_ARGS)
 
 check: setup ## what CI checks beside the tests: style, types, workflow lint, import arrows

@@ -46,6 +46,9 @@ def stamp(root: Path) -> None:
     tools.mkdir()
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     (tools / "c2o.stamp").write_text(f"{tools.resolve()}\n{digest}  requirements/attest.txt\n")
+    names = ("requirements/lock.txt", "requirements/extras.txt")
+    digests = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (root / ".venv" / "extras.stamp").write_text(f"{root.resolve()}\n{''.join(digests)}")
 
 
 def make(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

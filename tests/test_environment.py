@@ -43,12 +43,24 @@ def load(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def lock() -> dict[str, str]:
     """`{name: version}` of the lock."""
-    text = (ROOT / "requirements" / "lock.txt").read_text("utf-8")
+    return pins_of("lock")
+
+
+# Groups of pyproject.toml whose versions another lock has.
+APART = {
+    "attest": "attest",
+    **dict.fromkeys(("export", "mlflow", "wandb", "docs", "notebook", "browser"), "extras"),
+}
+
+
+def pins_of(name: str) -> dict[str, str]:
+    """`{name: version}` of a file of pins."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8")
     return dict(re.findall(r"(?m)^([a-z0-9][a-z0-9._-]*)==(\S+)", text))
 
 
 class TestLocks:
-    @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt", "attest.txt"])
+    @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt", "attest.txt", "extras.txt"])
     def test_every_requirement_is_pinned_with_a_hash_and_without_address(self, name: str) -> None:
         text = (ROOT / "requirements" / name).read_text("utf-8")
         code = re.sub(r"(?m)#.*$", "", text)
@@ -78,22 +90,29 @@ class TestLocks:
         groups = project["optional-dependencies"]
         asked = [
             *project["dependencies"],
-            *(r for name in groups if name != "attest" for r in groups[name]),
+            *(r for name in groups if name not in APART for r in groups[name]),
         ]
         for requirement in map(Requirement, asked):
             assert requirement.specifier.contains(lock[requirement.name]), str(requirement)
 
-    def test_the_extra_attest_fits_its_own_lock(self) -> None:
+    @pytest.mark.parametrize("group", sorted(APART))
+    def test_a_group_apart_fits_its_own_lock(self, group: str) -> None:
         import tomllib
 
         from packaging.requirements import Requirement
 
-        groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-        text = (ROOT / "requirements" / "attest.txt").read_text("utf-8")
-        pins = dict(re.findall(r"(?m)^([a-z0-9._-]+)==(\S+)", text))
-        assert {"model-signing", "pyopenssl", "roc-validator"} <= set(pins)
-        for requirement in map(Requirement, groups["attest"]):
+        asked = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"][group]
+        pins = pins_of(APART[group])
+        for requirement in map(Requirement, asked):
             assert requirement.specifier.contains(pins[requirement.name.lower()]), str(requirement)
+
+    def test_the_validator_of_crates_is_there(self) -> None:
+        assert "roc-validator" in pins_of("attest")
+
+    def test_the_extras_change_no_version_of_the_lock(self, lock: dict[str, str]) -> None:
+        extras = pins_of("extras")
+        both = set(extras) & set(lock)
+        assert "jinja2" in both and {name: extras[name] for name in both} == {name: lock[name] for name in both}
 
     def test_conda_has_the_versions_of_the_lock(self, lock: dict[str, str]) -> None:
         listed = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
