@@ -34,7 +34,8 @@ MAX_NUMBER = 1e15  # of iterations, seconds or loss: what is larger, or no numbe
 class TrainingProgress:
     """One progress file.
 
-    `loss` is None before the first iteration; `alive`: it still runs, as far as can be told (`still_runs`).
+    `loss` is None before the first iteration, `ap` before AP is first measured (TEST.EVAL_PERIOD, on the validation
+    split); `alive`: it still runs, as far as can be told (`still_runs`).
     """
 
     experiment: str
@@ -45,6 +46,7 @@ class TrainingProgress:
     seconds_per_iteration: float
     eta_s: float
     alive: bool
+    ap: float | None = None
 
     @property
     def fraction(self) -> float:
@@ -109,7 +111,7 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
             continue
         if not isinstance(data, dict) or not (seed.isascii() and seed.isdigit()):
             continue
-        loss = data.get("loss")
+        loss, ap = data.get("loss"), data.get("ap")
         found.append(
             TrainingProgress(
                 experiment=path.parent.parent.name,
@@ -119,6 +121,7 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
                 loss=_number(loss) if isinstance(loss, (int, float)) else None,
                 seconds_per_iteration=_number(data.get("seconds_per_iteration")),
                 eta_s=_number(data.get("eta_s")),
+                ap=_number(ap) if isinstance(ap, (int, float)) else None,
                 alive=still_runs(path, int(_number(data.get("pid"))), _number(data.get("seconds_per_iteration"))),
             )
         )
