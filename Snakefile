@@ -46,15 +46,12 @@ onstart:
     hold_run_lock()
 
 
-localrules:
-    deliverables,
-
-
 # Without a target nothing is built: the suites are listed with what to type.
 rule deliverables:
     default_target: True
     log:
         "logs/deliverables.log",
+    localrule: True
     run:
         Path(log[0]).write_text(suite_list())
         print(suite_list())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from c2o_model.config import config_from_dict
 from c2o_model.data import manifest as manifests
-from c2o_model.data.coco import CocoSplit, load_split
+from c2o_model.data.coco import CROWD, CocoSplit, load_split
 from c2o_model.data.inference import InferenceBatch, inference_batches
 from c2o_model.evaluation.run import EvalRow, evaluate, load_detector
 from c2o_model.gallery.observe import Watched, watch
@@ -70,12 +70,18 @@ def build_gallery(
         "eval_seed": eval_seeds[0],
         "images": [_picture(split, index, number, known, out) for number, index in enumerate(chosen)],
     }
-    shown = max(chosen, key=lambda index: len(split.boxes[index]))
+    shown = max(chosen, key=lambda index: _objects(split, index))
     document["filmstrip"] = _filmstrip(rows[0], split, shown, eval_seeds)
     document["attention"] = _attention(rows[-1], split, shown, eval_seeds)
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     (out / "gallery.json").write_text(text + "\n", encoding="utf-8")
     return document
+
+
+def _objects(split: CocoSplit, index: int) -> int:
+    """Annotated objects of a picture: also those that nothing is trained on, but no crowd regions."""
+    dropped = (box for box in split.dropped if box.image_id == split.image_ids[index] and box.reason != CROWD)
+    return len(split.boxes[index]) + sum(1 for _ in dropped)
 
 
 def _picture(split: CocoSplit, index: int, number: int, known: manifests.DataManifest, out: Path) -> dict[str, Any]:
