@@ -41,6 +41,8 @@ def result_files(suite: Suite) -> list[str]:
     for part in ("timing", "attention"):
         if getattr(suite, part) is not None:
             paths += [f"{part}/{part}.tsv", f"{part}/record.json"]
+    if suite.gallery is not None:
+        paths += [f"gallery/{name}" for name in suite.gallery.files]
     paths += [f"tables/{name}" for name in TABLE_FILES]
     paths += [f"figures/{name}.{suffix}" for name in figure_names(suite) for suffix in ("png", "svg")]
     return sorted(paths)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
 from c2o_evidence.figures import figure_names
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 
 CHECKPOINT, SIDECAR = TRAIN_FILES[0], TRAIN_FILES[1]
 
@@ -99,6 +100,12 @@ def _measurements(suite: Suite) -> Iterator[SuiteJob]:
         yield _measurement(suite, "timing", suite.timing_digest(), [data_manifest(suite), *models], ["data", *places])
     if suite.attention is not None:
         yield _measurement(suite, "attention", suite.attention_digest(), [], [])
+    if suite.gallery is not None:
+        places = [f"train/{name}/seed{seed}" for name, seed in gallery_checkpoints(suite)]
+        inputs = [data_manifest(suite), *(path for place in places for path in _below(suite, place, CHECKPOINT))]
+        outputs = _below(suite, "gallery", *suite.gallery.files)
+        yield SuiteJob("gallery", "gallery", "gallery", outputs, tuple(inputs), ("data", *places), outputs[0],
+                       suite.gallery_digest())  # fmt: skip
 
 
 def _measurement(suite: Suite, part: str, digest: str, inputs: list[str], parents: list[str]) -> SuiteJob:
@@ -111,6 +118,7 @@ def _summaries(suite: Suite) -> Iterator[SuiteJob]:
     evaluated = tuple(f"eval/{name}/seed{seed}" for name, seed in suite.eval_jobs)
     timing = ("timing",) if suite.timing is not None else ()
     attention = ("attention",) if suite.attention is not None else ()
+    gallery = ("gallery",) if suite.gallery is not None else ()
     results = tuple(path for place in evaluated for path in _below(suite, place, EVAL_FILES[0]))
     times = _below(suite, "timing", "timing.tsv") if timing else ()
     tables = _below(suite, "tables", *TABLE_FILES)
@@ -129,7 +137,7 @@ def _summaries(suite: Suite) -> Iterator[SuiteJob]:
     index = f"results/{suite.name}/manifest.tsv"
     yield SuiteJob("manifest", "manifest", "index of the results", (index,), (), evaluated, index)
     sums, report = f"results/{suite.name}/bundle/SHA256SUMS", f"results/{suite.name}/verify.json"
-    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention)
+    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention, *gallery)
     data = ("data",) if suite.data_name else ()
     yield SuiteJob("bundle", "bundle", "staged bundle", (sums,), (), (*data, *everything), sums)
     yield SuiteJob("verify", "verify", "verification of the bundle", (report,), (), ("bundle",), report)

@@ -19,6 +19,7 @@ from c2o_evidence.commands import (
     doctor,
     gc,
     model_card,
+    predict,
     run,
     show,
     sign,
@@ -26,6 +27,7 @@ from c2o_evidence.commands import (
     status,
     tables,
     verify,
+    watch,
 )
 
 
@@ -50,6 +52,8 @@ _MODULES: tuple[ModuleType, ...] = (
     tables,
     stats,
     diff,
+    predict,
+    watch,
     adopt,
     data,
     gc,
