@@ -1,4 +1,4 @@
-"""The figures of a suite: runs a row, AP over steps, comparisons, speed, attention, training curves; as SVG and PNG.
+"""The figures of a suite: runs a row, AP over steps, comparisons, speed, attention, training curves; as SVG, PNG, PDF.
 
 The same rows give the same bytes: SVG ids come from a fixed salt (one a figure, so that several can be
 inlined in one page), no date is written, and the order of everything is the suite's.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.bench_figures import attention_cost, comparison_bars
+from c2o_evidence.extent import Extent
 from c2o_evidence.suite import Suite
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 WIDTH_IN = 7.0
 Row = Mapping[str, Any]
+NOW = Extent()
 
 
-def figure_names(suite: Suite) -> tuple[str, ...]:
+def figure_names(suite: Suite, extent: Extent = NOW) -> tuple[str, ...]:
     """Names (without suffix) of the figures of a suite."""
     speed = ("speed_quality",) if suite.timing is not None else ()
     attention = ("attention_cost",) if suite.attention is not None else ()
@@ -205,15 +207,25 @@ def _draw_curves(axes: Axes, suite: Suite, curves: Mapping[tuple[str, int], Sequ
 
 
 def render(figure: Figure, name: str) -> dict[str, bytes]:
-    """`{NAME.svg: …, NAME.png: …}` without dates, with SVG ids that are the figure's own."""
+    """`{NAME.svg: …, NAME.png: …, NAME.pdf: …}` without dates, with SVG ids that are the figure's own."""
     import matplotlib
 
-    svg, png = io.BytesIO(), io.BytesIO()
+    svg, png, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
     # Text stays text: smaller, selectable, and no glyph outlines that depend on the font library's version.
-    with matplotlib.rc_context({"svg.hashsalt": f"c2o-{name}", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+    # In PDF, TrueType as publishers ask for, and no compression, so that the bytes do not depend on zlib's build.
+    with matplotlib.rc_context(
+        {
+            "svg.hashsalt": f"c2o-{name}",
+            "svg.fonttype": "none",
+            "font.family": "DejaVu Sans",
+            "pdf.fonttype": 42,
+            "pdf.compression": 0,
+        }
+    ):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
-    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue(), f"{name}.pdf": pdf.getvalue()}
 
 
 def build_figures(
