@@ -29,8 +29,6 @@ MAX_CRATE = 64 * MIB  # RO-Crate metadata: 150 000 files at 400 bytes
 MAX_SIDECAR = 4 * KIB  # a line with a digest and a name
 MAX_RECORD = 4 * MIB  # 20 000 files at 200 bytes
 MAX_STATE = 1 * MIB  # progress.json, entry.json: some hundred bytes
-MAX_GALLERY = 32 * MIB  # gallery.json: 1000 steps of 300 boxes at 100 bytes
-MAX_GALLERY_PICTURE = 8 * MIB  # a photograph as PNG has 1 MB; the page holds all of them
 MAX_DATA_MANIFEST = 256 * MIB  # the 1.7 million files of Objects365 at 110 bytes
 MAX_ANNOTATIONS = 512 * MIB  # COCO's train2017, with outlines, has 448 MiB; what is evaluated on is smaller
 MAX_JSON_VALUES = 40_000_000  # about 60 bytes of memory each; COCO's train2017 has 35 million
@@ -38,6 +36,10 @@ MAX_JSON_VALUES = 40_000_000  # about 60 bytes of memory each; COCO's train2017 
 # Results files of other origin, read a line at a time; a run takes 700 bytes of memory.
 MAX_FOREIGN_LINE = 1 * MIB  # a row of an archive has 400 bytes
 MAX_FOREIGN_RUNS = 1_000_000  # of all files together; the archive has about 2000
+
+# A gallery: what a sampler sees, step by step, and pictures for a page.
+MAX_GALLERY = 2 * MIB  # 50 steps of 300 boxes at 60 bytes: 1 MB; its schema takes seconds for a megabyte
+MAX_GALLERY_PICTURE = 8 * MIB  # a PNG of 1024 x 1024 px without compression has 3
 
 # Configurations. PyYAML reads about 100 kB a second, and the schema's checks of lists are quadratic.
 MAX_YAML = 512 * KIB  # the largest resolved suite has 60 kB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from c2o_evidence.analysis import BACKGROUND, MISSED
 from c2o_evidence.report.source import Source
 from c2o_evidence.tables import text
 
@@ -66,16 +67,17 @@ def per_class(source: Source) -> dict[str, Any] | None:
 
 def confusion(source: Source) -> list[dict[str, Any]]:
     """A matrix a row of the suite, or the commonest confusions where there are many classes."""
-    rows = source.optional("confusion")
-    found = []
+    rows, found = source.optional("confusion"), []
+    classes = list(dict.fromkeys(row["category"] for row in source.optional("per_class")))
     for exp_id in source.known(rows):
         own = [row for row in rows if row["exp_id"] == exp_id]
-        truths = list(dict.fromkeys(row["truth"] for row in own))
-        guesses = list(dict.fromkeys([*truths, *(row["predicted"] for row in own)]))
-        guesses = [name for name in guesses if any(row["predicted"] == name for row in own)]
+        truths, guesses = (
+            [*(classes or sorted({row[side] for row in own} - {last})), last]
+            for side, last in (("truth", BACKGROUND), ("predicted", MISSED))
+        )
         item: dict[str, Any] = {"exp_id": exp_id, "label": source.labels[exp_id]}
         counts = {(row["truth"], row["predicted"]): row["per_run"] for row in own}
-        if len(truths) <= MAX_MATRIX:
+        if len(truths) <= MAX_MATRIX:  # what never happened has no row
             item["predicted"] = guesses
             item["lines"] = [{"truth": truth, "cells": _cells(truth, guesses, counts)} for truth in truths]
         else:
@@ -89,15 +91,16 @@ def confusion(source: Source) -> list[dict[str, Any]]:
 
 
 def _cells(truth: str, guesses: list[str], counts: dict[tuple[str, str], float]) -> list[dict[str, Any]]:
-    line = [counts.get((truth, guess), math.nan) for guess in guesses]
-    total = math.fsum(value for value in line if math.isfinite(value))
+    line = [counts.get((truth, guess), 0.0) for guess in guesses]
+    total = math.fsum(line)
     return [
         {
-            "text": "" if math.isnan(value) else text.number(value, 1) if value else "0",
+            "text": text.number(value, 1) if value else "·",
             "heat": heat(value, 0.0, total),
             "right": guess == truth,
-            "tip": f"truth {truth}, found {guess}: {text.number(value, 1)} a run"
-            + (f", {100 * value / total:.0f} % of the truth's" if total and math.isfinite(value) else ""),
+            "tip": f"truth {truth}, found {guess}: {text.number(value, 1)} a run, {100 * value / total:.0f} % of the row"
+            if value
+            else "",
         }
         for guess, value in zip(guesses, line, strict=True)
     ]

@@ -14,8 +14,9 @@ from typing import Any
 
 from c2o_evidence.detections import Detections, read_detections, read_detections_metadata
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.report.gallery_file import read_gallery, read_truth
+from c2o_evidence.gallery import GALLERY, read_gallery, read_picture
 from c2o_evidence.report.source import Source
+from c2o_evidence.report.truth import read_truth
 from c2o_evidence.tables import text
 
 Box = Sequence[float]
@@ -36,7 +37,7 @@ class _Shown:
 
 def gallery(source: Source) -> dict[str, Any] | None:
     """All that the page shows of `gallery/`; None where the results have none. Raises EvidenceError."""
-    if not source.has("gallery/gallery.json") or source.data is None:
+    if not source.has(GALLERY) or source.data is None:
         return None
     document = read_gallery(source.base)
     truth = read_truth(source.data / "val.json", {image["image_id"] for image in document["images"]})
@@ -63,7 +64,7 @@ def gallery(source: Source) -> dict[str, Any] | None:
                 "width": image["width"],
                 "height": image["height"],
                 "sha256": image["sha256"],
-                "uri": "data:image/png;base64," + base64.b64encode(image["data"]).decode("ascii"),
+                "uri": "data:image/png;base64," + base64.b64encode(_picture(source, image)).decode("ascii"),
                 "truth": [_drawn(_Shown(box, name, 1.0, True), image) for box, name in objects],
                 "said": f"{_count(len(objects), 'object')}: {', '.join(name for _, name in objects) or 'none'}",
                 "panels": panels,
@@ -77,9 +78,13 @@ def gallery(source: Source) -> dict[str, Any] | None:
         "eval_seed": document["eval_seed"],
         "from": SHOWN_FROM,
         "best": BEST,
-        "film": _film(source, document.get("filmstrip"), by_id, classes),
-        "scene": _scene(source, document.get("attention"), by_id, classes),
+        "film": _film(source, document["filmstrip"], by_id, classes),
+        "scene": _scene(source, document["attention"], by_id, classes),
     }
+
+
+def _picture(source: Source, image: dict[str, Any]) -> bytes:
+    return read_picture(source.base / "gallery" / image["file"], image["width"], image["height"])
 
 
 def _detections(source: Source, document: dict[str, Any], exp_id: str) -> tuple[Detections, list[str]]:
@@ -129,9 +134,9 @@ def _shown(
     return shown, bool(sure)
 
 
-def class_name(label: int | str, names: Sequence[str]) -> str:
-    """The name of a class given by index or name."""
-    return names[label] if isinstance(label, int) and 0 <= label < len(names) else str(label)
+def class_name(label: int, names: Sequence[str]) -> str:
+    """The name of a class by its index; the index where it has none."""
+    return names[label] if label < len(names) else str(label)
 
 
 def _said(shown: Sequence[_Shown], sure: bool, objects: int) -> str:
@@ -167,12 +172,16 @@ def _drawn(item: _Shown, image: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _one_of(by_id: dict[int, dict[str, Any]], image_id: int) -> dict[str, Any]:
+    if image_id not in by_id:
+        raise EvidenceError(f"{GALLERY}: image {image_id} is none of its pictures; make the gallery again")
+    return by_id[image_id]
+
+
 def _film(
-    source: Source, film: dict[str, Any] | None, by_id: dict[int, dict[str, Any]], names: Sequence[str]
-) -> dict[str, Any] | None:
-    if film is None or not film["steps"]:
-        return None
-    picture, frames = by_id[film["image_id"]], []
+    source: Source, film: dict[str, Any], by_id: dict[int, dict[str, Any]], names: Sequence[str]
+) -> dict[str, Any]:
+    picture, frames = _one_of(by_id, film["image_id"]), []
     for step in film["steps"]:
         order = sorted(range(len(step["boxes"])), key=lambda index: -step["scores"][index])[:MAX_SHOWN]
         shown = [
@@ -183,7 +192,7 @@ def _film(
         frames.append(
             {
                 "step": step["step"],
-                "time": text.number(float(step["time"]), 0 if float(step["time"]).is_integer() else 2),
+                "time": step["time"],
                 "boxes": [{**_drawn(item, picture), "sure": item.score >= SHOWN_FROM} for item in shown],
                 "sure": sure,
                 "best": text.number(max((item.score for item in shown), default=float("nan"))),
@@ -202,7 +211,7 @@ def _scene(
 ) -> dict[str, Any] | None:
     if scene is None or not scene["nodes"]:
         return None
-    picture = by_id[scene["image_id"]]
+    picture = _one_of(by_id, scene["image_id"])
     centres = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in scene["nodes"]]
     strongest = sorted(((w, i, j) for i, j, w in scene["edges"] if i != j), key=lambda e: (-e[0], e[1], e[2]))
     most = strongest[0][0] if strongest and strongest[0][0] > 0 else 1.0
@@ -210,7 +219,7 @@ def _scene(
     ends = {end for _, i, j in strongest[:MAX_EDGES] for end in (i, j)}
     return {
         "label": source.labels.get(scene["exp_id"], scene["exp_id"]),
-        "stage": scene.get("stage"),
+        "stage": scene["stage"],
         "picture": picture,
         "evidence": source.anchor("row", scene["exp_id"]),
         "total": len(scene["edges"]),

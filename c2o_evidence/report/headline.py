@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from c2o_evidence.report.source import Source
@@ -32,6 +33,18 @@ def answers(source: Source) -> list[dict[str, Any]]:
         }
         for row in source.comparisons
     ]
+
+
+def verdict_of(found: Sequence[Mapping[str, Any]]) -> str:
+    """All answers in a sentence."""
+    counts = Counter(item["state"] for item in found)
+    parts = [f"{counts['yes']} hold" + ("s" if counts["yes"] == 1 else "")]
+    if counts["no"]:
+        parts.append(f"{counts['no']} " + ("does" if counts["no"] == 1 else "do") + " not hold")
+    if counts["undecided"]:
+        parts.append(f"{counts['undecided']} " + ("is" if counts["undecided"] == 1 else "are") + " not shown")
+    claims = f"{len(found)} claim" + ("s" if len(found) != 1 else "")
+    return f"Of {claims}, {', '.join(parts)}."
 
 
 def _interval(row: Row) -> str:

@@ -34,11 +34,12 @@ def view(source: Source) -> dict[str, Any]:
     Raises TableError or EvidenceError if a table or figure is missing or damaged.
     """
     suite = source.suite
-    figures = drawn(source)
+    figures, answers = drawn(source), headline.answers(source)
     parts: dict[str, Any] = {
         "rows": headline.rows(source),
         "bars": headline.bars(source),
-        "answers": headline.answers(source),
+        "answers": answers,
+        "verdict": headline.verdict_of(answers),
         "about": headline.provenance(source),
         "spread": headline.spread(source),
         "matrix": arms.matrix(source),
