@@ -31,6 +31,7 @@ MEDIA_TYPES = {
     ".md": "text/markdown",
     ".tex": "application/x-tex",
     ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
     ".png": "image/png",
     ".html": "text/html",
     ".py": "text/x-python",

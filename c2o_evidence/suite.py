@@ -18,6 +18,7 @@ import yaml
 from c2o_evidence.code import code_digest
 from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import SuiteError
+from c2o_evidence.extent import EDITION
 from c2o_evidence.model_config import config_digest, merge_config
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.suite_gallery import GallerySpec, gallery_digest
@@ -301,11 +302,11 @@ class Suite:
         return gallery_digest(self, self._code("gallery"))
 
     @_once
-    def tables_digest(self) -> str:
+    def tables_digest(self, edition: int = EDITION) -> str:
         """Digest of what decides the tables: evaluation, timing, attention digests, labels, order, specs."""
         return json_digest(
             {
-                "kind": "tables",
+                "kind": "tables" if edition == 1 else f"tables, edition {edition}",
                 "title": self.title,
                 "rows": [
                     [row.exp_id, row.label, row.experiment, *([vars(row.selected)] if row.selected else [])]

@@ -245,9 +245,13 @@ def stage(root: Path) -> Path:
     """Tables, figures, manifest and bundle from the results that are in `root`."""
     suite = load_suite("toy", root)
     base = root / "results" / "toy"
-    tables = write_tables(base, suite)
-    results = {f"{name}{seed}": base / "eval" / name / f"seed{seed}" / "results.tsv" for name, seed in suite.eval_jobs}
-    read = {**results, "timing": base / "timing" / "timing.tsv"}
+    tables = write_tables(base, suite, root / "data" / "toy")
+    results = {
+        f"{name}{seed}.{file}": base / "eval" / name / f"seed{seed}" / file
+        for name, seed in suite.eval_jobs
+        for file in ("results.tsv", "detections.safetensors")
+    }
+    read = {"data": root / DATA, **results, "timing": base / "timing" / "timing.tsv"}
     told = {"digest": suite.tables_digest()}
     record(root, base, base / "tables", "tables", read, {path.name: path for path in tables}, told)
     write_figures(base, suite)
