@@ -21,10 +21,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = (sys.executable, "-u", "-m", "pytest")
+# Files of tests/workflow that share a build: their session fixtures are `clean` and `built_suites`.
+OF_CLEAN = ("end_to_end", "interrupt", "processes", "replay")
+OF_BUILT_SUITES = ("adopt", "gc", "suites")
 # In the order in which they start: the longest first, so that at the end no core waits for one of them.
 PARTS: dict[str, tuple[str, ...]] = {
     "slurm": ("tests/slurm",),
-    "workflow": ("tests/workflow",),
+    "end_to_end": tuple(f"tests/workflow/test_{name}.py" for name in OF_CLEAN),
+    "suites": tuple(f"tests/workflow/test_{name}.py" for name in OF_BUILT_SUITES),
     "drills": ("tests/drills",),
     "evidence": ("tests/c2o_evidence",),
     "model": ("tests/c2o_model",),
