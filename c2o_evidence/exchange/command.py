@@ -81,9 +81,7 @@ def export_command(what: str, kind: str, root: Path, *, out: Path | None, runs: 
         atomic_write(out / name, data)
         count += 1
     root_digest = place.provenance["root_sha256"]
-    origin = (
-        f"verified bundle, root digest {root_digest[:12]}…" if root_digest else "not frozen: nothing vouches for it"
-    )
+    origin = f"verified bundle, root digest {root_digest[:12]}…" if root_digest else "no bundle: nothing vouches for it"
     print(f"{place.name} ({origin}): {count} file{'' if count == 1 else 's'} in {out}")
     print(_next(place, kind, out))
     return 0
