@@ -20,6 +20,7 @@ from c2o_evidence.commands import (
     export,
     gc,
     model_card,
+    new_suite,
     run,
     show,
     sign,
@@ -43,6 +44,7 @@ class Command(Protocol):
 
 # In the order that `c2o --help` lists them.
 _MODULES: tuple[ModuleType, ...] = (
+    new_suite,
     run,
     verify,
     sign,
