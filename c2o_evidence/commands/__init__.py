@@ -17,8 +17,10 @@ from c2o_evidence.commands import (
     data,
     diff,
     doctor,
+    export,
     gc,
     model_card,
+    new_suite,
     predict,
     run,
     show,
@@ -44,6 +46,7 @@ class Command(Protocol):
 
 # In the order that `c2o --help` lists them.
 _MODULES: tuple[ModuleType, ...] = (
+    new_suite,
     run,
     verify,
     sign,
@@ -57,6 +60,7 @@ _MODULES: tuple[ModuleType, ...] = (
     adopt,
     data,
     gc,
+    export,
     checklist,
     model_card,
     doctor,

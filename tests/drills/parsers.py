@@ -359,6 +359,8 @@ NOT_PARSERS = {
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,
     "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
+    "exchange.command._refuse_other": COPIES,
+    "exchange.command.latex_files": COPIES,
     "freeze._copy_synced": COPIES,
     "garbage.find._staged": COPIES,
     "garbage.remove._held": WRITES,
