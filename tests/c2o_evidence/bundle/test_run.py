@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from c2o_evidence.errors import SuiteError
+from c2o_evidence.live.state import BuildState, JobLine
+from c2o_evidence.live.view import PlainView
 from c2o_evidence.progress import (
     Job,
     TrainingProgress,
@@ -24,7 +26,6 @@ from c2o_evidence.progress import (
     seconds_left,
 )
 from c2o_evidence.run import Build, only_tells, run_suite, snakemake_command
-from c2o_evidence.run_view import BuildState, PlainView
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.suite import load_suite
 from c2o_evidence.workload import jobs_of
@@ -217,12 +218,12 @@ def test_jobs_of_a_suite(root: Path) -> None:
 
 
 def test_plain_view_is_sparing() -> None:
-    stream = io.StringIO()
-    view = PlainView(stream, interval_s=3600)
-    training = [TrainingProgress("student", 1, 5, 20, 1.25, 2.0, 30.0, True)]
+    lines: list[str] = []
+    view = PlainView(lines.append, interval_s=3600)
+    running = [JobLine("train student, seed 1", TrainingProgress("student", 1, 5, 20, 1.25, 2.0, 30.0, True))]
     for done in range(3):
-        view.update(BuildState(0.25, 90.0, 10.0, done, 5, ["train student, seed 1"], training, "planning"))
-    (line,) = stream.getvalue().splitlines()
+        view.update(BuildState("planning", 0.25, 90.0, 10.0, done, 5, running=running))
+    (line,) = lines
     assert line[10:] == (" 25 % | step 0/5 | about 1m30s left | student seed 1: 5/20, loss 1.250, 2.00 s/it, 30s left")
 
 
