@@ -144,7 +144,7 @@ class Watcher:
         return None
 
     def _ap_so_far(self, key: JobKey) -> str:
-        """`baseline_1 59.03, 2 seeds`: the mean AP of the seeds of an experiment that are evaluated already."""
+        """`AP baseline_1 59.0 (n = 2)`: the mean over the train seeds of an experiment that are evaluated already."""
         at = (key.suite, key.experiment)
         if at not in self._aps:
             self._aps[at] = ap_of(self.root / "results" / key.suite / "eval" / key.experiment, self._unevaluated(key))
@@ -155,7 +155,10 @@ class Watcher:
 
 
 def ap_of(evaluations: Path, skipped: Iterable[str]) -> str:
-    """The mean AP over what is evaluated below `results/SUITE/eval/EXPERIMENT`, for the first rows, in words."""
+    """The mean AP over what is evaluated below `results/SUITE/eval/EXPERIMENT`, for the first rows, in words.
+
+    n: train seeds. Those named in `skipped` are to be evaluated again.
+    """
     aps: dict[str, list[float]] = {}
     skip, seeds = set(skipped), 0
     for path in sorted(evaluations.glob("seed*/results.tsv")):
@@ -172,7 +175,7 @@ def ap_of(evaluations: Path, skipped: Iterable[str]) -> str:
         return ""
     told = [f"{name} {mean(values):.1f}" for name, values in list(aps.items())[:MOST_ROWS]]
     more = [f"{len(aps) - MOST_ROWS} more rows"] if len(aps) > MOST_ROWS else []
-    return f"AP {', '.join([*told, *more])} ({seeds} train seed{'s' if seeds > 1 else ''} done)"
+    return f"AP {', '.join([*told, *more])} (n = {seeds})"
 
 
 def _places(keys: Iterable[JobKey], suite: str) -> set[Place]:

@@ -17,7 +17,9 @@ from c2o_evidence.printable import printable
 from c2o_evidence.progress import format_duration
 
 NARROW = 76  # columns below which a job has two lines
+LOW = 20  # lines below which only what says most is shown
 STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "waiting": "dim"}
+BAR = 10  # cells, of a training
 LEAST_JOBS = 3  # running jobs that have room before the table of stages has it
 
 
@@ -57,8 +59,8 @@ def terminal_size(stream: TextIO) -> tuple[int, int] | None:
 def render(title: str, state: BuildState, width: int, height: int) -> Group:
     """The view in `width` columns and at most `height` lines, as far as the least of it fits into them."""
     lines: list[RenderableType] = [*_head(title, state, width)]
-    foot = _foot(state)
-    failures = _failures(state, max(3, height // 3))
+    foot = _foot(state) if height >= LOW else _foot(state)[-1:]
+    failures = _failures(state, max(5, height // 3))
     room = height - len(lines) - len(foot) - len(failures)
     per_job = 1 if width >= NARROW else 2
     wanted = min(LEAST_JOBS, len(state.running)) * per_job + 2
@@ -72,6 +74,10 @@ def _line(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
+def _bar(fraction: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=fraction, complete_style="cyan", finished_style="green")
+
+
 def _head(title: str, state: BuildState, width: int) -> list[RenderableType]:
     percent = f"{100 * state.fraction:.0f} %"
     so_far = f"{format_duration(state.elapsed_s)} so far"
@@ -79,7 +85,7 @@ def _head(title: str, state: BuildState, width: int) -> list[RenderableType]:
     head.add_column(no_wrap=True, max_width=max(8, width // 3))
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
-    head.add_row(_line(title, "bold"), ProgressBar(total=1.0, completed=state.fraction), percent)
+    head.add_row(_line(title, "bold"), _bar(state.fraction), percent)
     steps = f"step {state.steps_done} of {state.steps_total}" if state.steps_total else state.phase
     parts = [steps, so_far, state.remaining if state.steps_total else ""]
     lines: list[RenderableType] = [head, _line(", ".join(part for part in parts if part), "dim")]
@@ -124,16 +130,25 @@ def _running(jobs: Sequence[JobLine], most: int, width: int) -> list[RenderableT
         lines = [line for job in shown for line in (_line(job.name), _line(f"  {_numbers(job)}", "cyan"))]
         return [_line(""), _line("running", "dim"), *lines, *more]
     table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=4)
-    for justify, ratio in (("right", 2), ("left", 2), ("right", 2), ("left", 4), ("right", 2)):
-        table.add_column(no_wrap=True, overflow="ellipsis", justify=justify, ratio=ratio)  # type: ignore[arg-type]
-    table.add_row(*(Text(name, "dim") for name in ("running", "iteration", "", "loss", "AP so far", "left")))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=width // 3)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_row(*(Text(name, "dim") for name in ("running", "", "left")))
     for job in shown:
-        item = job.training
-        bar = Text() if item is None else ProgressBar(total=1.0, completed=item.fraction)
-        iteration = "" if item is None else f"{item.iteration}/{item.total}"
-        table.add_row(_line(job.name), iteration, bar, _loss(job), _line(_ap(job)), _left(job))
+        table.add_row(_line(job.name), _so_far(job), _left(job))
     return [_line(""), table, *more]
+
+
+def _so_far(job: JobLine) -> Text:
+    """`━━━━━╺━━━━ 120/200  loss 1.234  AP 41.3`, or what is known of the AP."""
+    item = job.training
+    if item is None:
+        return _line(job.ap)
+    done = round(BAR * item.fraction)
+    line = Text("━" * done, "cyan", no_wrap=True, overflow="ellipsis").append("━" * (BAR - done), "dim")
+    line.append(f" {item.iteration}/{item.total}", "default")
+    line.append(f"  loss {_loss(job)}" if _loss(job) else "", "default")
+    return line.append(f"  AP {_ap(job)}" if _ap(job) else "", "default")
 
 
 def _loss(job: JobLine) -> str:
@@ -165,15 +180,17 @@ def _failures(state: BuildState, room: int) -> list[RenderableType]:
     """What has failed, each with the last lines of its logs and the command to look deeper, in `room` lines."""
     if not state.failures:
         return []
-    each = max(1, room // len(state.failures) - 2)
+    shown = state.failures[: max(1, (room - 2) // 3)]
+    more = state.more_failures + len(state.failures) - len(shown)
+    each = max(1, (room - 1 - bool(more)) // len(shown) - 2)
     lines: list[RenderableType] = [_line("")]
-    for failure in state.failures:
+    for failure in shown:
         lines.append(_line(f"failed: {failure.name}", "bold red"))
         lines += [_line(f"  {text}") for text in _tail(failure, each)]
         if failure.look:
             lines.append(_line(f"  look deeper: {failure.look}"))
-    if state.more_failures:
-        lines.append(_line(f"… and {state.more_failures} more jobs failed", "bold red"))
+    if more:
+        lines.append(_line(f"… and {more} more jobs failed", "bold red"))
     return lines
 
 
