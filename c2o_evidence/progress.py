@@ -155,7 +155,7 @@ def format_duration(seconds: float) -> str:
 class Job:
     """A job of a suite: its stage (train, eval, …), what it is about, its record, and its cost as guessed.
 
-    `again`: it is to be done, whatever an earlier run has left.
+    `to_do`: whether it is still to be done, where a plan of Snakemake says so; without one its record decides.
     """
 
     stage: str
@@ -164,7 +164,7 @@ class Job:
     record: Path
     iterations: int
     seconds: float
-    again: bool = False
+    to_do: bool | None = None
 
     @property
     def place(self) -> Place:
@@ -172,7 +172,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        return not self.again and self.record.is_file()
+        return self.record.is_file() if self.to_do is None else not self.to_do
 
 
 def recorded_seconds(record: Path) -> float | None:

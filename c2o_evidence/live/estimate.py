@@ -96,7 +96,7 @@ class Watcher:
             return known
         planned = _places(self.log.plan, suite)
         to_do = _places(self.log.unfinished(), suite)
-        return [replace(job, again=job.place in to_do) for job in known if job.place in planned]
+        return [replace(job, to_do=job.place in to_do) for job in known if job.place in planned]
 
     def _since(self, suite: str, now: float) -> dict[Place, float]:
         """For how long the jobs of a suite that are at work have been."""
