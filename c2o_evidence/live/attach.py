@@ -98,7 +98,7 @@ class _Shown:
         self.live = not run.plain and is_terminal(sys.stderr)
         self.log_path = _log_path(list(run.jobs))
         self.redirect: Redirect | None = None
-        self.view: View = PlainView(run.logger.info, PLAIN_INTERVAL_S, failures=False)
+        self.view: View = PlainView(run.logger.info, PLAIN_INTERVAL_S, failures=False, beside=True)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
 

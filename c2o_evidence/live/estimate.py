@@ -59,7 +59,7 @@ class Watcher:
         return BuildState(
             phase="stopping: the running jobs save their state" if interrupted else "planning",
             fraction=self._fraction(left, total),
-            left_s=left if self.log.total else None,
+            left_s=left if self.log.total and total > 0 else None,
             elapsed_s=self.elapsed_s,
             steps_done=self.log.done,
             steps_total=0 if interrupted else self.log.total,

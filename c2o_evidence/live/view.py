@@ -26,24 +26,31 @@ class View(Protocol):
 class PlainView:
     """One line now and then, and one whenever the phase changes; nothing that needs a terminal.
 
-    `failures`: also tell of each failed job as soon as it has failed.
+    `failures`: also tell of each failed job as soon as it has failed. `beside`: another one tells of the steps, so
+    the first line has time.
     """
 
     def __init__(
-        self, write: Callable[[str], None], interval_s: float = PLAIN_INTERVAL_S, *, failures: bool = True
+        self,
+        write: Callable[[str], None],
+        interval_s: float = PLAIN_INTERVAL_S,
+        *,
+        failures: bool = True,
+        beside: bool = False,
     ) -> None:
         self._write = write
         self._interval_s = interval_s
         self._failures = failures
         self._told: list[Failure] = []
-        self._last = float("-inf")
+        self._last = time.monotonic() if beside else float("-inf")
         self._phase = ""
+        self._beside = beside
 
     def update(self, state: BuildState) -> None:
         now = time.monotonic()
         if self._failures:
             self._tell_failures(state)
-        if state.phase == self._phase and now - self._last < self._interval_s:
+        if (state.phase == self._phase or self._beside) and now - self._last < self._interval_s:
             return
         self._last, self._phase = now, state.phase
         self._write(f"{time.strftime('%H:%M:%S')}  {plain_line(state)}")
