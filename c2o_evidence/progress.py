@@ -189,7 +189,7 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
     """The jobs with better costs, as far as records tell.
 
     A finished job has its own; another one that of its experiment's other seeds, else its guess, scaled by how far off
-    the guesses of its stage were.
+    the guesses of its stage were, or of all stages as long as none of its own is done.
     """
     jobs = list(jobs)
     took = {job: seconds for job in jobs if (seconds := recorded_seconds(job.record)) is not None and seconds > 0}
@@ -198,6 +198,7 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
     for job, seconds in took.items():
         kinds.setdefault((job.stage, job.experiment), []).append(seconds)
         factors.setdefault(job.stage, []).append(seconds / job.seconds)
+    off = median([factor for stage in factors.values() for factor in stage] or [1.0])
     better = []
     for job in jobs:
         if job in took:
@@ -205,7 +206,7 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
         elif (job.stage, job.experiment) in kinds:
             seconds = median(kinds[job.stage, job.experiment])
         else:
-            seconds = job.seconds * median(factors.get(job.stage, [1.0]))
+            seconds = job.seconds * median(factors.get(job.stage, [off]))
         better.append(replace(job, seconds=seconds))
     return better
 

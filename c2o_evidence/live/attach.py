@@ -92,7 +92,8 @@ class _Shown:
     def __init__(self, run: Run) -> None:
         self.run = run
         counts = Counter(key.rule for key in run.plan)
-        self.log = SnakemakeLog(cores=run.parallel, total=len(run.plan), counts=dict(counts), plan=set(run.plan))
+        at_once = max(1, min(run.parallel, len(run.plan)))  # a cluster may have no limit
+        self.log = SnakemakeLog(cores=at_once, total=len(run.plan), counts=dict(counts), plan=set(run.plan))
         self.watcher = Watcher(self.log, run.jobs, Path())
         self.reader = EventReader(self.log, self.close)
         self.live = not run.plain and is_terminal(sys.stderr)

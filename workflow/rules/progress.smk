@@ -5,49 +5,40 @@ no environment has to name it; `--logger NAME` in its place wins, and so does a 
 lines.
 """
 
-from snakemake.logging import logger
-from snakemake.settings.enums import Quietness
-
-from c2o_evidence.live.attach import Run, show
-from c2o_evidence.live.notes import JobKey
-from c2o_evidence.workload import jobs_of
-
 
 def show_progress():
+    from snakemake.logging import (
+        logger,
+    )  # here: the Snakemake of each job reads this file too
+    from snakemake.settings.enums import Quietness
+
+    from c2o_evidence.live.attach import Run, show
+    from c2o_evidence.live.notes import JobKey
+    from c2o_evidence.workload import jobs_of
+
     output = workflow.output_settings
+    silent = {Quietness.ALL, Quietness.PROGRESS, Quietness.RULES}
     if (
         workflow.touch
         or output.log_handler_settings
-        or SILENT & set(output.quiet or ())
+        or silent & set(output.quiet or ())
     ):
         return
-    plan = [
-        JobKey.of(job.rule.name, job.wildcards_dict)
-        for job in workflow.dag.needrun_jobs()
-    ]
+    jobs = list(workflow.dag.needrun_jobs())
+    plan = [JobKey.of(job.rule.name, job.wildcards_dict) for job in jobs]
+    suites = sorted({key.suite for key in plan if key.suite})
     show(
         Run(
             logger=logger,
             plan=plan,
-            jobs={
-                name: jobs_of(suite(name), ROOT)
-                for name in sorted({key.suite for key in plan if key.suite})
-            },
+            jobs={name: jobs_of(suite(name), ROOT) for name in suites},
             targets=sorted(map(str, workflow.dag_settings.targets)),
-            parallel=jobs_at_once(),
+            parallel=workflow.cores if workflow.local_exec else workflow.nodes,
             plain=output.verbose
             or output.debug_dag
             or workflow.execution_settings.debug,
         )
     )
-
-
-def jobs_at_once():
-    """How many jobs run side by side: one a core, or as many as the cluster is given."""
-    return workflow.cores if workflow.local_exec else workflow.nodes
-
-
-SILENT = {Quietness.ALL, Quietness.PROGRESS, Quietness.RULES}
 
 
 # The only such block of the workflow: of several Snakemake heeds the last.

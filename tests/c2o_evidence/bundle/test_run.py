@@ -79,6 +79,18 @@ def test_a_killed_snakemake_is_a_failure(root: Path, monkeypatch: pytest.MonkeyP
     assert "what is done is kept" in out.getvalue()
 
 
+def test_the_command_as_typed_is_the_one_that_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2O_TYPED", "make toy")  # as the Makefile does
+    out = io.StringIO()
+    for end in ((1, False), (1, True), (0, False)):
+        monkeypatch.setattr(Build, "run", lambda *_, end=end: end)
+        assert run_suite("toy", ["--until", "first"], root, out) == {(1, False): 1, (1, True): 130, (0, False): 0}[end]
+    told = out.getvalue()
+    assert told.count("make toy") == 3 and "c2o run" not in told
+    assert "done as far as asked (--until), 0s; deliverables/toy was not made\ngo on:   make toy\n" in told
+    assert "complete" not in told
+
+
 def test_unknown_suite_is_told_before_anything_runs(root: Path) -> None:
     with pytest.raises(SuiteError, match="nosuch"):
         run_suite("nosuch", [], root)
