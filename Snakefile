@@ -21,6 +21,7 @@ shell.prefix(
 include: "workflow/rules/suites.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/lock.smk"
+include: "workflow/rules/progress.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/distill.smk"
@@ -39,11 +40,6 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9_-]+",
     dataset=r"[A-Za-z0-9_-]+",
     seed=r"\d+",
-
-
-onstart:
-    refuse_a_lost_executor()
-    hold_run_lock()
 
 
 # Without a target nothing is built: the suites are listed with what to type.

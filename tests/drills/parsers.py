@@ -26,7 +26,6 @@ from c2o_evidence import (
     model_config,
     progress,
     records,
-    run,
     run_lock,
     show,
     suite,
@@ -46,6 +45,7 @@ from c2o_evidence.digest_cache import DigestCache, file_state
 from c2o_evidence.doctor.versions import locked_versions
 from c2o_evidence.foreign.reader import read_foreign
 from c2o_evidence.garbage import find
+from c2o_evidence.live import failures
 from c2o_evidence.published.markers import read_lines
 from c2o_evidence.report import read_svg, truth
 from c2o_evidence.snakelog import SnakemakeLog
@@ -265,7 +265,7 @@ PARSERS = (
            ("progress.still_runs",), "progress.host", raises=False),
     Parser("queue of SLURM", QUEUE.encode, lambda path: [writes_in(job, path) for job in parse_queue(path.read_bytes().decode("utf-8", "replace"))],
            (), raises=False),
-    Parser("end of a log", LOG.encode, run.last_lines, ("run.last_lines",), raises=False),
+    Parser("end of a log", LOG.encode, failures.last_lines, ("live.failures.last_lines",), raises=False),
     Parser("trained", _trained, _entry, ("trained._entry",), "key/entry.json", raises=False),
     Parser("digest cache", _cached, _cache, ("digest_cache.DigestCache._open",), raises=False),
     Parser("run lock", lambda: b"12 34\n", lambda path: run_lock.last_holder(path.parents[1]), ("run_lock.last_holder",),
@@ -379,8 +379,9 @@ NOT_PARSERS = {
     "publish.source.read_source": "reads with sums.parse_sums, which is fuzzed, a list that was just verified",
     "report.render.read_template": OURS,
     "report.render.texts_digest": OURS,
+    "live.ending.print_result": "prints the summary that a build has just made here",
+    "live.redirect.Redirect.__init__": WRITES,
     "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
-    "run.print_result": "prints the summary that a build has just made here",
     "run_lock.take_run_lock": WRITES,
     "schemas.load_schema": OURS,
     "signing.command._sign_openssf": WRITES,
