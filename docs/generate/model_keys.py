@@ -1,4 +1,4 @@
-"""The page of model keys: every key of c2o_model/keys.py with default and range, grouped as in c2o_model/settings.py."""
+"""The page of model keys: all of c2o_model/keys.py with default and range, grouped as in c2o_model/settings.py."""
 
 from __future__ import annotations
 
