@@ -17,9 +17,9 @@ STAMPED := requirements/lock.txt requirements/detectron2.txt pyproject.toml
 SUITES := $(sort $(basename $(notdir $(wildcard configs/suites/*.yaml))))
 NAME ?= step1_5seed
 LEVEL ?= tables
-GENERATED := data results logs manifests/results_manifest.tsv .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+GENERATED := data results logs manifests/results_manifest.tsv .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis site
 
-.PHONY: help setup attest extras test check verify doctor clean $(SUITES)
+.PHONY: help setup attest extras test check docs verify doctor clean $(SUITES)
 
 help: ## this list
 	@echo "C2O: make TARGET"
@@ -70,6 +70,10 @@ check: setup ## what CI checks beside the tests: style, types, workflow lint, im
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) snakemake --lint
 	$(RUN) pytest -q tests/test_architecture.py
+
+docs: extras ## this project's pages as a web site, in site/ (index.html opens without a server)
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+	@echo "site/index.html"
 
 verify: setup ## check a frozen deliverable: NAME=step1_5seed LEVEL=files|tables|eval|train
 	$(RUN) c2o_evidence.cli verify deliverables/$(NAME) --level $(LEVEL)
