@@ -25,6 +25,7 @@ from c2o_evidence.commands import (
     stats,
     status,
     tables,
+    track,
     verify,
 )
 
@@ -51,6 +52,7 @@ _MODULES: tuple[ModuleType, ...] = (
     stats,
     diff,
     adopt,
+    track,
     data,
     gc,
     checklist,
