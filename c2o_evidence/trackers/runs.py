@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.digests import check_digest, json_digest
-from c2o_evidence.errors import EvidenceError
+from c2o_evidence.errors import DigestError, EvidenceError
 from c2o_evidence.records import Record, read_record
 from c2o_evidence.stats import mean
 from c2o_evidence.tsv import read_tsv
@@ -88,15 +88,14 @@ def read_run(base: Path, suite: str, place: str) -> TrackedRun:
     Raises:
         EvidenceError: a file is missing, malformed or not the one that the record names.
     """
-    where = base / place
-    record = read_record(where / "record.json")
+    record = read_record(base / place / "record.json")
     files: tuple[str, ...]
     if place == TABLES:
         told, files = _tables(base, record), ("tables/summary.tsv", "tables/runs.tsv")
     elif place.startswith("train/"):
-        told, files = _training(where, record), ("model.safetensors", "config.yaml", "curve.tsv")
+        told, files = _training(base, place, record), ("model.safetensors", "config.yaml", "curve.tsv")
     else:
-        told, files = _evaluation(base, where, record), ("results.tsv", "detections.safetensors")
+        told, files = _evaluation(base, place, record), ("results.tsv", "detections.safetensors")
     tags = _tags(suite, place, record)
     return TrackedRun(
         suite=suite,
@@ -112,18 +111,15 @@ def read_run(base: Path, suite: str, place: str) -> TrackedRun:
     )
 
 
-def _training(where: Path, record: Record) -> _Told:
-    config, curve = where / "config.yaml", where / "curve.tsv"
-    check_digest(config, record.product("config").sha256)
-    check_digest(curve, record.product("curve").sha256)
+def _training(base: Path, place: str, record: Record) -> _Told:
+    config, curve = (_made(base, f"{place}/{name}", record) for name in ("config.yaml", "curve.tsv"))
     rows = read_tsv(curve, "curve")
     points = [(row["iteration"], _defined({k: v for k, v in row.items() if k != "iteration"})) for row in rows]
     return _Told(flat(load_yaml(config, str(config))), points)
 
 
-def _evaluation(base: Path, where: Path, record: Record) -> _Told:
-    results = where / "results.tsv"
-    check_digest(results, record.product("results").sha256)
+def _evaluation(base: Path, place: str, record: Record) -> _Told:
+    results = _made(base, f"{place}/results.tsv", record)
     told, by_seed, by_row = _Told(), dict[int, dict[str, float]](), dict[str, list[float]]()
     for row in read_tsv(results, "results"):
         values = {k: v for k, v in row.items() if isinstance(v, float)}
@@ -133,17 +129,14 @@ def _evaluation(base: Path, where: Path, record: Record) -> _Told:
         told.params[f"{row['exp_name']}.sample_step"] = row["sample_step"]
     told.points = [(seed, _defined(values)) for seed, values in sorted(by_seed.items())]
     told.final = dict(_defined({f"{name}/mean_AP": mean(values) for name, values in by_row.items()}))
-    config = base / "train" / Path(*where.relative_to(base).parts[1:]) / "config.yaml"
+    config = base / place.replace("eval/", "train/", 1) / "config.yaml"
     if config.is_file():  # the parameters of the checkpoint, for comparing runs by them
         told.params |= flat(load_yaml(config, str(config)))
     return told
 
 
 def _tables(base: Path, record: Record) -> _Told:
-    summary = base / TABLES / "summary.tsv"
-    made = [file.sha256 for file in record.products if file.path == f"{TABLES}/summary.tsv"]
-    check_digest(summary, made[0] if made else "")
-    rows = read_tsv(summary, "summary")
+    rows = read_tsv(_made(base, f"{TABLES}/summary.tsv", record), "summary")
     numbers = {
         f"{row['exp_id']}/{name}": float(value)
         for row in rows
@@ -161,12 +154,23 @@ def _tags(suite: str, place: str, record: Record) -> dict[str, str]:
     for key in ("recipe", "digest"):
         value = record.parameters.get(key)
         tags |= {f"c2o.{key}": value} if isinstance(value, str) else {}
-    named = {"checkpoint": "model", "data": "data", "init": "init", "teacher": "teacher"}
-    by_name = {file.name: file.sha256 for file in (*record.products, *record.materials)}
-    tags |= {f"c2o.{tag}_sha256": by_name[name] for tag, name in named.items() if name in by_name}
+    used = {file.name: file.sha256 for file in record.materials}
+    tags |= {f"c2o.{name}_sha256": used[name] for name in ("data", "init", "teacher") if name in used}
+    made = {file.path: file.sha256 for file in record.products}
+    if checkpoint := made.get(f"{place}/model.safetensors") or (known and used.get("model")):
+        tags["c2o.checkpoint_sha256"] = checkpoint
     tags |= {"c2o.code_sha256": record.code_sha256, "c2o.lock_sha256": record.lock_sha256}
     hardware = record.host.get("hardware_id")
     return tags | ({"c2o.hardware_id": hardware} if isinstance(hardware, str) else {})
+
+
+def _made(base: Path, path: str, record: Record) -> Path:
+    """A file that the record names, with the digest that it names. Raises DigestError."""
+    named = {file.path: file.sha256 for file in record.products if file.base == "suite"}
+    if path not in named:
+        raise DigestError(f"{base / path}: the record beside it does not name it; make it again, or c2o verify {base}")
+    check_digest(base / path, named[path])
+    return base / path
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

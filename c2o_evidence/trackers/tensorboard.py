@@ -1,7 +1,8 @@
 """TensorBoard event files: of a training while it runs, of trainings and evaluations from their records.
 
-Each run has a directory with one event file. Whoever writes it writes all of it: a resumed training begins a new file
-with the rows that its state has, and the old one goes, so no point is there twice. TensorBoard's scalars are float32.
+Each run has a directory. Whoever writes there writes all of the run: a resumed training begins a new event file with
+the rows that its state has and has readers forget the older one, so no point is there twice. TensorBoard's scalars are
+float32.
 
 Nothing here may harm a job: `LiveEvents` and `show_place` never raise; what went wrong is a line in the log.
 """
@@ -25,7 +26,10 @@ PATTERN = "events.out.tfevents.*"
 class EventFile:
     """The event file of one run, in place of an older one there. Each call is on disk when it returns."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, goes_on: bool = False) -> None:
+        """`goes_on`: the older file is of this very run and stays, empty of meaning: a TensorBoard that reads it would
+        not find the new one if it were gone.
+        """
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -35,11 +39,11 @@ class EventFile:
         self._stream: BinaryIO = path.open("wb")
         self._writer = RecordWriter(self._stream)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        # A TensorBoard that has read the older file forgets what it said.
+        # What an older file said is forgotten.
         self._write(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
-        for old in directory.glob(PATTERN):
-            if old != path:
-                old.unlink(missing_ok=True)
+        older = sorted(old for old in directory.glob(PATTERN) if old != path)
+        for old in older[:-1] if goes_on else older:
+            old.unlink(missing_ok=True)
 
     def scalars(self, step: int, values: Values, wall_time: float | None = None) -> None:
         """Numbers of one step, by name. What is not finite is left out."""
@@ -112,7 +116,7 @@ class LiveEvents:
     def begin(self, name: str, params: Mapping[str, Any]) -> None:
         """Begin the file, with the parameters of the training; `name` is what the HParams page lists it as."""
         with _harmless(str(self.directory), self.tell, self._give_up):
-            self._events = EventFile(self.directory)
+            self._events = EventFile(self.directory, goes_on=self.rows.is_file() and self.rows.stat().st_size > 0)
             self._events.parameters(name, params, time.time())
 
     def follow(self) -> None:
