@@ -28,6 +28,7 @@ from c2o_evidence.commands import (
     stats,
     status,
     tables,
+    track,
     verify,
     watch,
 )
@@ -58,6 +59,7 @@ _MODULES: tuple[ModuleType, ...] = (
     predict,
     watch,
     adopt,
+    track,
     data,
     gc,
     export,

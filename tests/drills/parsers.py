@@ -395,6 +395,10 @@ NOT_PARSERS = {
     "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "tables.command.tables_command": COPIES,
+    "trackers.runs._evaluation": "reads with yaml_file.load_yaml, which is fuzzed",
+    "trackers.runs._training": "reads with yaml_file.load_yaml, which is fuzzed, a file that has the digest of its record",
+    "trackers.tensorboard.EventFile.__init__": WRITES,
+    "trackers.tensorboard.LiveEvents._new_rows": "rows that the training of this very job writes; a damaged one is a line in the log",
     "trained.TrainedStore.claim": WRITES,
     "verify.files._list": "opens directories",
 }
