@@ -57,7 +57,7 @@ def test_the_report_has_tables_and_figures_with_captions_and_needs_no_network(bu
     page = (built.path / "report.html").read_text()
 
     def embedded(name: str) -> dict:
-        (line,) = [line for line in page.splitlines() if line.lstrip().startswith(f"var {name} = ")]
+        (line,) = [line for line in page.splitlines() if line.lstrip().startswith(f"var {name} = {{")]
         return json.loads(line.split(" = ", 1)[1].rstrip().rstrip(";"))
 
     shown, tables = embedded("results"), "results/tiny/tables"
