@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from c2o_evidence.extent import Extent
 from c2o_evidence.figures import figure_names
 from c2o_evidence.report.inline import read_svg
 from c2o_evidence.report.source import Source
@@ -16,12 +17,12 @@ PARTS: dict[str, dict[str, str]] = {
         "ap_over_steps": "Mean AP over the number of sampling steps.",
     },
     "arms": {"comparisons": "Differences of mean AP, paired over train seeds; grey: the 95 % interval holds 0."},
-    "spread": {"variance": "How the spread of AP splits between train seeds and eval seeds."},
+    "spread": {"variance_split": "How the spread of AP splits between train seeds and eval seeds."},
     "classes": {
         "per_class": "AP by class.",
         "precision_recall": "Precision over recall, mean over runs.",
         "confusion": "What is taken for what.",
-        "errors": "Errors an image, by kind.",
+        "error_types": "Errors an image, by kind.",
     },
     "training": {
         "loss_curves": "Training loss.",
@@ -39,7 +40,7 @@ def drawn(source: Source) -> dict[str, list[dict[str, Any]]]:
     """The figures that are there, by part of the page. Raises EvidenceError, OSError."""
     from markupsafe import Markup
 
-    there = [name for name in figure_names(source.suite) if source.has(f"figures/{name}.svg")]
+    there = [name for name in figure_names(source.suite, Extent(ap_curves=True)) if source.has(f"figures/{name}.svg")]
     parts: dict[str, list[dict[str, Any]]] = {part: [] for part in (*PARTS, "more")}
     order = list(CAPTIONS)
     for name in sorted(there, key=lambda name: (order.index(name) if name in order else len(order), name)):
@@ -50,7 +51,9 @@ def drawn(source: Source) -> dict[str, list[dict[str, Any]]]:
                 "name": name,
                 "svg": Markup(svg),  # noqa: S704  taken apart, checked and written again by inline_svg
                 "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize() + "."),
-                "files": [f"figures/{name}.{kind}" for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")],
+                "files": [
+                    f"figures/{name}.{kind}" for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")
+                ],
             }
         )
     return parts
@@ -70,4 +73,6 @@ def _named(source: Source, gid: str) -> str:
             return label
         speed = f", {row['inference_fps']:.1f} FPS" if row["inference_fps"] == row["inference_fps"] else ""
         return f"{label}: AP {row['mean_AP']:.2f} ± {row['std_AP_pop']:.2f}{speed}"
-    return f"{label}, train seed {rest[1]}" if len(rest) > 1 else label
+    if kind == "comparison" and len(rest) == 2:
+        return f"{label} − {source.labels.get(rest[1], rest[1])}"
+    return f"{label}, train seed {rest[1]}" if kind == "curve" and len(rest) > 1 else label
