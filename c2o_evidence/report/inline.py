@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+from c2o_evidence import figures
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.limits import MAX_TEXT
 from c2o_evidence.plain_file import read_plain
@@ -29,6 +30,7 @@ PAINT = frozenset(
 )
 INK = frozenset(("#000000", "#000", "black"))
 PAPER = frozenset(("#ffffff", "#fff", "white"))
+COLOURS = tuple(colour.lower() for colour in figures.COLOURS)  # lighter in the dark: report.css
 GRID = frozenset(("#dddddd", "#cccccc"))
 _REFERENCE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
 _DATA = re.compile(r"(run|row|curve):([\w.-]+)((?::[\w.-]+)*)")
@@ -118,6 +120,8 @@ class _Page:
                 attributes[key] = "currentColor"
             elif colour in PAPER:
                 attributes[key] = "none"
+            elif colour in COLOURS:
+                attributes[key] = f"var(--c{COLOURS.index(colour)})"
             elif colour in GRID:
                 attributes[key] = "currentColor"
                 attributes["class"] = "grid"

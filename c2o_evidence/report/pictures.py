@@ -50,7 +50,7 @@ def drawn(source: Source) -> dict[str, list[dict[str, Any]]]:
                 "name": name,
                 "svg": Markup(svg),  # noqa: S704  taken apart, checked and written again by inline_svg
                 "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize() + "."),
-                "files": [f"figures/{name}.{kind}" for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")],
+                "kinds": [kind for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")],
             }
         )
     return parts
