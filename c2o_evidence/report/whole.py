@@ -23,7 +23,7 @@ class Whole:
 
     text: str
     shown: int
-    faults: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 def names_of(root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""axe-core finds no serious or critical fault, in the light and in the dark, folded and unfolded, with evidence open."""
+"""axe-core finds no serious or critical fault, in the light and in the dark, with all unfolded and evidence open."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
