@@ -52,9 +52,7 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     ),
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),
-    "tables": tuple(
-        f"c2o_evidence/{name}" for name in ("analysis", "tables", "figures*", "bench_figures.py", "stats.py")
-    ),
+    "tables": tuple(f"c2o_evidence/{name}" for name in ("analysis", "figures", "tables", "stats.py")),
 }
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
 
