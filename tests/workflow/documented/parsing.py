@@ -18,7 +18,7 @@ PLACEHOLDERS = re.compile(r"[A-Z]+(_reduced)?$|…$")
 
 def fault_of(text: str, root: Path) -> str | None:
     """What a program of this project does not take in a whole command, or None. Other programs are not asked."""
-    words = [word for word in shlex.split(text.split(" && ")[-1]) if word != "…"]
+    words = [word for word in shlex.split(re.split(r" && | [|>]", text)[0]) if word != "…"]
     for launcher in ("torchrun", "srun"):
         if words[0] == launcher:
             words = ["python", *words[words.index("-m") :]]
