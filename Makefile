@@ -44,7 +44,7 @@ setup: ## make or update .venv from the hashed locks (PYTHON=… chooses the Pyt
 	fi
 
 $(SUITES): setup ## run configs/suites/SUITE.yaml to a frozen deliverable and verify it
-	$(RUN) c2o_evidence.cli run $@
+	C2O_TYPED="make $@" $(RUN) c2o_evidence.cli run $@
 	$(RUN) c2o_evidence.cli verify deliverables/$@
 
 attest: setup ## the public tools for signatures and RO-Crates, in an environment of their own (130 MB)

@@ -21,12 +21,14 @@ shell.prefix(
 include: "workflow/rules/suites.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/lock.smk"
+include: "workflow/rules/progress.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/timing.smk"
 include: "workflow/rules/attention.smk"
+include: "workflow/rules/gallery.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/verify.smk"
@@ -40,20 +42,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-onstart:
-    refuse_a_lost_executor()
-    hold_run_lock()
-
-
-localrules:
-    deliverables,
-
-
 # Without a target nothing is built: the suites are listed with what to type.
 rule deliverables:
     default_target: True
     log:
         "logs/deliverables.log",
+    localrule: True
     run:
         Path(log[0]).write_text(suite_list())
         print(suite_list())

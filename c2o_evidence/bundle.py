@@ -16,6 +16,7 @@ from pathlib import Path
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.extent import Extent, extent_of
 from c2o_evidence.figures import figure_names
 from c2o_evidence.lock import locked
 from c2o_evidence.suite import Suite
@@ -26,12 +27,28 @@ from c2o_evidence.verify.files import hash_files, walk
 TRAIN_FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv", "record.json")
 EVAL_FILES = ("results.tsv", "detections.safetensors", "record.json")
 LOCK_SECONDS = 600.0
-TABLE_FILES = ("runs.tsv", "comparisons.tsv", "record.json") + tuple(
-    f"{name}.{suffix}" for name in ("summary", "main") for suffix in ("tsv", "md", "tex")
+DETAIL_FILES = tuple(f"{name}.tsv" for name in ("per_class", "variance", "precision_recall", "confusion", "errors"))
+TABLE_FILES = (
+    *("runs.tsv", "comparisons.tsv", "record.json"),
+    *(f"{name}.{suffix}" for name in ("summary", "main") for suffix in ("tsv", "md", "tex")),
+    *DETAIL_FILES,
 )
+FIGURE_SUFFIXES = ("pdf", "png", "svg")
+NOW = Extent()
 
 
-def result_files(suite: Suite) -> list[str]:
+def table_files(extent: Extent = NOW) -> tuple[str, ...]:
+    """Names of the files in `tables`, its record too; a suite without rows has them without rows."""
+    return tuple(name for name in TABLE_FILES if extent.edition > 1 or name not in DETAIL_FILES)
+
+
+def figure_files(suite: Suite, extent: Extent = NOW) -> list[str]:
+    """Names of the files in `figures` of a suite."""
+    suffixes = FIGURE_SUFFIXES if extent.edition > 1 else ("png", "svg")
+    return [f"{name}.{suffix}" for name in figure_names(suite, extent) for suffix in suffixes]
+
+
+def result_files(suite: Suite, extent: Extent = NOW) -> list[str]:
     """Paths, relative to `results/SUITE`, of every result that the bundle of a suite holds, sorted."""
     paths = ["manifest.tsv"]
     for experiment, seed in suite.train_jobs:
@@ -41,8 +58,10 @@ def result_files(suite: Suite) -> list[str]:
     for part in ("timing", "attention"):
         if getattr(suite, part) is not None:
             paths += [f"{part}/{part}.tsv", f"{part}/record.json"]
-    paths += [f"tables/{name}" for name in TABLE_FILES]
-    paths += [f"figures/{name}.{suffix}" for name in figure_names(suite) for suffix in ("png", "svg")]
+    if suite.gallery is not None:
+        paths += [f"gallery/{name}" for name in suite.gallery.files]
+    paths += [f"tables/{name}" for name in table_files(extent)]
+    paths += [f"figures/{name}" for name in figure_files(suite, extent)]
     return sorted(paths)
 
 
@@ -51,7 +70,7 @@ def data_files(suite: Suite) -> tuple[str, ...]:
     return ("manifest.json", "val.json") if suite.rows else ()
 
 
-def bundle_files(suite: Suite) -> list[str]:
+def bundle_files(suite: Suite, extent: Extent = NOW) -> list[str]:
     """Paths, relative to the bundle's root, of all its files but SHA256SUMS, sorted."""
     own = [
         "suite.yaml",
@@ -61,11 +80,11 @@ def bundle_files(suite: Suite) -> list[str]:
         "report.html",
         "ro-crate-metadata.json",
     ]
-    return sorted([*result_files(suite), *(f"data/{name}" for name in data_files(suite)), *own])
+    return sorted([*result_files(suite, extent), *(f"data/{name}" for name in data_files(suite)), *own])
 
 
 def _sources(suite: Suite, results_dir: Path, data_dir: Path | None, lock: Path) -> Iterator[tuple[str, Path]]:
-    for path in result_files(suite):
+    for path in result_files(suite, extent_of(results_dir, suite)):
         yield path, results_dir / path
     for name in data_files(suite):
         if data_dir is None:

@@ -37,6 +37,10 @@ MAX_JSON_VALUES = 40_000_000  # about 60 bytes of memory each; COCO's train2017 
 MAX_FOREIGN_LINE = 1 * MIB  # a row of an archive has 400 bytes
 MAX_FOREIGN_RUNS = 1_000_000  # of all files together; the archive has about 2000
 
+# A gallery: what a sampler sees, step by step, and pictures for a page.
+MAX_GALLERY = 2 * MIB  # 50 steps of 300 boxes at 60 bytes: 1 MB; its schema takes seconds for a megabyte
+MAX_GALLERY_PICTURE = 8 * MIB  # a PNG of 1024 x 1024 px without compression has 3
+
 # Configurations. PyYAML reads about 100 kB a second, and the schema's checks of lists are quadratic.
 MAX_YAML = 512 * KIB  # the largest resolved suite has 60 kB
 MAX_YAML_NODES = 100_000  # values after aliases are written out

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,14 +27,19 @@ HOST_FILE = "progress.host"  # the name of the machine that writes progress.json
 # Seen from another machine a training that has not written for so long is taken for dead. Saving its state takes time.
 QUIET_S = 120.0
 QUIET_ITERATIONS = 20
+ALONE = ("timing", "attention")  # stages that measure time: their jobs claim the whole machine
+MOST_DONE = 0.95  # of a job that is still running
 MAX_NUMBER = 1e15  # of iterations, seconds or loss: what is larger, or no number, is rubbish
+
+Place = tuple[str, str, int]  # of a job in its suite: stage, experiment, seed
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
     """One progress file.
 
-    `loss` is None before the first iteration; `alive`: it still runs, as far as can be told (`still_runs`).
+    `loss` is None before the first iteration, `ap` before AP is first measured (TEST.EVAL_PERIOD, on the validation
+    split); `alive`: it still runs, as far as can be told (`still_runs`).
     """
 
     experiment: str
@@ -45,6 +50,7 @@ class TrainingProgress:
     seconds_per_iteration: float
     eta_s: float
     alive: bool
+    ap: float | None = None
 
     @property
     def fraction(self) -> float:
@@ -109,7 +115,7 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
             continue
         if not isinstance(data, dict) or not (seed.isascii() and seed.isdigit()):
             continue
-        loss = data.get("loss")
+        loss, ap = data.get("loss"), data.get("ap")
         found.append(
             TrainingProgress(
                 experiment=path.parent.parent.name,
@@ -119,6 +125,7 @@ def read_progress(state_dir: Path) -> list[TrainingProgress]:
                 loss=_number(loss) if isinstance(loss, (int, float)) else None,
                 seconds_per_iteration=_number(data.get("seconds_per_iteration")),
                 eta_s=_number(data.get("eta_s")),
+                ap=_number(ap) if isinstance(ap, (int, float)) else None,
                 alive=still_runs(path, int(_number(data.get("pid"))), _number(data.get("seconds_per_iteration"))),
             )
         )
@@ -146,7 +153,10 @@ def format_duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a suite: its stage (train, eval, …), what it is about, its record, and its cost as guessed."""
+    """A job of a suite: its stage (train, eval, …), what it is about, its record, and its cost as guessed.
+
+    `to_do`: whether it is still to be done, where a plan of Snakemake says so; without one its record decides.
+    """
 
     stage: str
     experiment: str
@@ -154,10 +164,15 @@ class Job:
     record: Path
     iterations: int
     seconds: float
+    to_do: bool | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.stage, self.experiment, self.seed
 
     @property
     def done(self) -> bool:
-        return self.record.is_file()
+        return self.record.is_file() if self.to_do is None else not self.to_do
 
 
 def recorded_seconds(record: Path) -> float | None:
@@ -174,7 +189,7 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
     """The jobs with better costs, as far as records tell.
 
     A finished job has its own; another one that of its experiment's other seeds, else its guess, scaled by how far off
-    the guesses of its stage were.
+    the guesses of its stage were, or of all stages as long as none of its own is done.
     """
     jobs = list(jobs)
     took = {job: seconds for job in jobs if (seconds := recorded_seconds(job.record)) is not None and seconds > 0}
@@ -183,6 +198,7 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
     for job, seconds in took.items():
         kinds.setdefault((job.stage, job.experiment), []).append(seconds)
         factors.setdefault(job.stage, []).append(seconds / job.seconds)
+    off = median([factor for stage in factors.values() for factor in stage] or [1.0])
     better = []
     for job in jobs:
         if job in took:
@@ -190,27 +206,38 @@ def refined(jobs: Iterable[Job]) -> list[Job]:
         elif (job.stage, job.experiment) in kinds:
             seconds = median(kinds[job.stage, job.experiment])
         else:
-            seconds = job.seconds * median(factors.get(job.stage, [1.0]))
+            seconds = job.seconds * median(factors.get(job.stage, [off]))
         better.append(replace(job, seconds=seconds))
     return better
 
 
-def seconds_left(jobs: Iterable[Job], running: Iterable[TrainingProgress], parallel: int) -> tuple[float, float]:
-    """Seconds of work left and in total over `jobs`, of which `parallel` run at once.
+def seconds_left(
+    jobs: Iterable[Job],
+    running: Iterable[TrainingProgress],
+    parallel: int,
+    since: Mapping[Place, float] | None = None,
+) -> tuple[float, float]:
+    """Seconds of work left and in total over `jobs`, of which `parallel` run at once (but those that measure time).
 
-    A speed measured in one training holds for the other seeds of its experiment.
+    A speed measured in one training holds for the other seeds of its experiment. `since`: how long, in seconds, jobs
+    that tell no progress have been running.
     """
     running = list(running)
     speeds = {item.experiment: item.seconds_per_iteration for item in running if item.seconds_per_iteration > 0}
     at_work = {(item.experiment, item.seed): item.fraction for item in running if item.alive}
     left = total = 0.0
+    workers = max(1, parallel)
     for job in jobs:
         seconds = job.seconds
         if job.stage == "train" and not job.done and job.experiment in speeds:
             seconds = job.iterations * speeds[job.experiment]
+        if job.stage not in ALONE:
+            seconds /= workers
         total += seconds
         if not job.done:
-            done = at_work.get((job.experiment, job.seed), 0.0) if job.stage == "train" else 0.0
+            if job.stage == "train":
+                done = at_work.get((job.experiment, job.seed), 0.0)
+            else:
+                done = min(MOST_DONE, (since or {}).get(job.place, 0.0) / max(job.seconds, 1e-9))
             left += seconds * (1.0 - done)
-    workers = max(1, parallel)
-    return left / workers, total / workers
+    return left, total

@@ -28,7 +28,7 @@ from c2o_evidence.schemas import key_text, schema_faults
 SCHEMA = "c2o-record/1"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 TOOLS = (
-    *("detectron2", "matplotlib", "numpy", "pillow", "pycocotools", "safetensors", "snakemake"),
+    *("detectron2", "fonttools", "matplotlib", "numpy", "pillow", "pycocotools", "safetensors", "snakemake"),
     *("torch", "torchvision"),
 )
 # Detectron2 comes under several distribution names.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.ledger import Frozen, read_ledger
+from c2o_evidence.live.state import training_line
 from c2o_evidence.printable import printable
 from c2o_evidence.progress import Job, TrainingProgress, format_duration, read_progress, refined, seconds_left
-from c2o_evidence.run_view import training_line
 from c2o_evidence.suite import load_suite
 from c2o_evidence.workload import jobs_of
 

@@ -188,6 +188,7 @@ _REST = (
     Key("MODEL.PRETRAIN.SIZE_EDGES", [24.0, 48.0]),
     Key("DATALOADER.CACHE_MB", 1024, low=0),
     Key("DATALOADER.FEATURE_CACHE_MB", 1024, low=0),
+    Key("TEST.EVAL_IMAGES", 0, low=0),  # of TEST.EVAL_PERIOD: the first so many of the split; 0: all
     Key("INPUT.SHIFT", 0, low=0),
     Key("INPUT.BRIGHTNESS", 0, low=0, high=255),
     Key("INPUT.CONTRAST", 0, low=0, high=99),
@@ -207,6 +208,7 @@ _DETECTRON2 = (
     Key("INPUT.CROP.ENABLED", False),  # half of the images are cut to a window of CROP.SIZE px before they are resized
     Key("INPUT.CROP.TYPE", "absolute_range", choices=("absolute_range",)),
     Key("INPUT.CROP.SIZE", [384, 600]),
+    Key("TEST.EVAL_PERIOD", 0, low=0),  # iterations between two measurements of AP while training; 0: none
     Key("TEST.AUG.ENABLED", False, only=OFF),
     Key("MODEL.MASK_ON", False, only=OFF),
     Key("MODEL.KEYPOINT_ON", False, only=OFF),

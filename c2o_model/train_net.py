@@ -21,9 +21,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from c2o_model.determinism import pin_environment, set_deterministic
 
@@ -153,6 +153,7 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
     text = dump_resolved(cfg) + (f"processes: {processes.world()}" if processes.world() > 1 else "")
     recipe = hashlib.sha256(text.encode()).hexdigest()
     teacher, teacher_cfg = _teacher(cfg)
+    evaluate = _validation(cfg)
     stop = StopRequest(timed=chief)
     try:
         with stop:
@@ -167,9 +168,8 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
                 init=Path(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None,
                 teacher=teacher,
                 teacher_cfg=teacher_cfg,
-                progress=lambda v: print(
-                    f"iteration {v['iteration']}/{v['total']}  loss {v['loss']:.3f}  eta {v['eta_s']:.0f} s", flush=True
-                ),
+                evaluate=evaluate,
+                progress=_tell,
                 stop=stop,
             )
     except TrainingStopped:
@@ -180,6 +180,29 @@ def _train(cfg, split: CocoSplit) -> None:  # type: ignore[no-untyped-def]
     if chief:
         (output / "metrics.json").write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
         print(f"wrote {output / 'model_final.safetensors'}")
+
+
+def _tell(now: Mapping[str, Any]) -> None:
+    ap = "" if now["ap"] is None else f"AP {now['ap']:.1f}  "
+    print(
+        f"iteration {now['iteration']}/{now['total']}  loss {now['loss']:.3f}  {ap}eta {now['eta_s']:.0f} s", flush=True
+    )
+
+
+def _validation(cfg):  # type: ignore[no-untyped-def]
+    """What TEST.EVAL_PERIOD measures: AP on the first set of DATASETS.TEST. None without it."""
+    from c2o_model.config import ConfigError
+    from c2o_model.data.registration import named_split
+    from c2o_model.training.validation import ValidationAP, evaluates
+
+    if not evaluates(cfg):
+        return None
+    if not cfg.DATASETS.TEST:
+        raise ConfigError(
+            f"TEST.EVAL_PERIOD: {cfg.TEST.EVAL_PERIOD} needs a set to evaluate on; name one in DATASETS.TEST, or set "
+            "it to 0"
+        )
+    return ValidationAP(cfg, named_split(cfg.DATASETS.TEST[0]))
 
 
 def _dry_run(cfg, steps: int) -> None:  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE_FROM = ("Makefile", "pyproject.toml", "requirements")
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # a pytest that runs nothing loads no plugins: 0.3 s, not 2 s
 STAMPED = ("requirements/lock.txt", "requirements/detectron2.txt", "pyproject.toml")
 
 
@@ -106,7 +108,7 @@ class TestMakefile:
         stamp(checkout)
         (checkout / "tests").mkdir()
         shutil.copy(ROOT / "tests" / "run.py", checkout / "tests")
-        done = make(checkout, "test")
+        done = make(checkout, "test", **ALONE)
         assert done.returncode != 0
         assert "no tests ran" in done.stdout
         assert not (checkout / ".venv/attest/bin").exists(), "its stamp is right: nothing is installed anew"
@@ -215,24 +217,76 @@ class TestContinuousIntegration:
         assert ran.faults(self.results(file, {})) == [f"{file}: no test ran"]
         assert ran.faults(other, file) == [f"{file}: no test ran"]
 
-    @pytest.mark.parametrize("fails", ["none", "tests/slurm/test_b.py", "tests/test_a.py"])
-    def test_both_halves_of_the_tests_run_and_count(self, tmp_path: Path, fails: str) -> None:
-        for name in ("tests/slurm/test_b.py", "tests/test_a.py"):
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"def test_it():\n    assert {name != fails}\n")
+    @pytest.fixture
+    def run_tests(self, tmp_path: Path) -> list[str]:
+        """The command that runs all tests below `tmp_path`, with two parts: those of SLURM and the others."""
+        (tmp_path / "tests" / "slurm").mkdir(parents=True)
         shutil.copy(ROOT / "tests" / "run.py", tmp_path / "tests")
-        done = subprocess.run(
-            [sys.executable, str(tmp_path / "tests" / "run.py")], capture_output=True, text=True, check=False
-        )
+        program = "import sys, run; run.PARTS = {'slurm': ('tests/slurm',)}; sys.exit(run.main([]))"
+        return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'tests')!r}); {program}"]
+
+    @pytest.mark.parametrize("fails", ["none", "tests/slurm/test_b.py", "tests/test_a.py"])
+    def test_all_parts_of_the_tests_run_and_count(self, tmp_path: Path, run_tests: list[str], fails: str) -> None:
+        for name in ("tests/slurm/test_b.py", "tests/test_a.py"):
+            (tmp_path / name).write_text(f"def test_it():\n    assert {name != fails}\n")
+        done = subprocess.run(run_tests, capture_output=True, text=True, check=False, env=os.environ | ALONE)
         assert done.returncode == (fails != "none"), done.stdout + done.stderr
         found = [
             (case.get("classname"), case.find("failure") is not None)
-            for name in ("tests.xml", "slurm-tests.xml")
+            for name in ("tests-others.xml", "tests-slurm.xml")
             for case in ElementTree.parse(tmp_path / "logs" / name).iter("testcase")
         ]
         assert found == [("tests.test_a", fails == "tests/test_a.py"), ("tests.slurm.test_b", "slurm" in fails)]
         assert done.stdout.count("1 passed") + done.stdout.count("1 failed") == 2
+        assert len(re.findall(r"^(?:slurm|others): (?:passed|FAILED)", done.stdout, re.MULTILINE)) == 2
+
+    @pytest.mark.parametrize("lacks", ["tests/slurm/test_b.py", "tests/test_a.py"])
+    def test_a_part_without_tests_is_a_failure(self, tmp_path: Path, run_tests: list[str], lacks: str) -> None:
+        (kept,) = {"tests/slurm/test_b.py", "tests/test_a.py"} - {lacks}
+        (tmp_path / kept).write_text("def test_it():\n    pass\n")
+        done = subprocess.run(run_tests, capture_output=True, text=True, check=False, env=os.environ | ALONE)
+        assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+        assert "no tests ran" in done.stdout and "FAILED (status 5)" in done.stdout
+
+    def test_an_interrupt_reaches_every_part_and_is_waited_for(self, tmp_path: Path, run_tests: list[str]) -> None:
+        test = """
+import pathlib, time
+def test_it():
+    place = pathlib.Path(__file__)
+    try:
+        place.with_suffix(".began").touch()
+        time.sleep(60)
+    finally:
+        time.sleep(0.2)
+        place.with_suffix(".cleaned").touch()
+"""
+        files = [tmp_path / "tests/slurm/test_b.py", tmp_path / "tests/test_a.py"]
+        for file in files:
+            file.write_text(test)
+        with (tmp_path / "said").open("wb") as said:
+            running = subprocess.Popen(run_tests, stdout=said, stderr=subprocess.STDOUT, env=os.environ | ALONE)
+        until = time.monotonic() + 60
+        while not all(file.with_suffix(".began").exists() for file in files):
+            assert running.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+        assert all(file.with_suffix(".cleaned").exists() for file in files)
+
+    def test_each_test_file_belongs_to_one_part(self) -> None:
+        spec = importlib.util.spec_from_file_location("run_tests", ROOT / "tests" / "run.py")
+        assert spec is not None and spec.loader is not None
+        run = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(run)
+        named = [ROOT / path for paths in run.PARTS.values() for path in paths]
+        assert [path for path in named if not path.exists()] == []
+        for file in (ROOT / "tests").rglob("test_*.py"):
+            assert sum(file == path or path in file.parents for path in named) <= 1, file
+        alone = run.arguments_of(run.PARTS)
+        assert set(alone[run.OTHERS]) == {f"--ignore={path.relative_to(ROOT)}" for path in named}
+        assert sorted(path for part in run.PARTS for path in alone[part]) == sorted(
+            path.relative_to(ROOT).as_posix() for path in named
+        )
 
     def test_the_script_runs_what_a_developer_types(self) -> None:
         text = (ROOT / ".ci" / "run").read_text("utf-8")
@@ -243,5 +297,5 @@ class TestContinuousIntegration:
             "make setup",
             "make check",
             "make test",
-            ".venv/bin/python .ci/tests_ran.py logs/tests.xml logs/slurm-tests.xml",
+            ".venv/bin/python .ci/tests_ran.py logs/tests-*.xml",
         ]

@@ -23,6 +23,7 @@ SOMETHING_ELSE = {
     "eval": "configuration: test-time options of a row, or the recipe, differ",
     "timing": "configuration: the section `timing`, the rows or their recipes differ",
     "attention": "configuration: the section `attention` differs",
+    "gallery": "configuration: the section `gallery`, its rows or their recipes differ",
     "tables": "configuration: titles, rows, comparisons or results of the suite differ",
 }
 RULES = {"train": ("train", "distill"), "eval": ("evaluate",)}
@@ -43,7 +44,7 @@ class Verdict:
 
 def files_to_hash(layout: Layout) -> list[str]:
     """All that `check_suite` will hash, for a progress bar."""
-    names = [name for job in suite_jobs(layout.suite) for name in job.outputs]
+    names = [name for job in suite_jobs(layout.suite, layout.extent) for name in job.outputs]
     return [*dict.fromkeys([*names, *data_files_of(layout), *frozen_files(layout)])]
 
 
@@ -57,7 +58,7 @@ def check_suite(layout: Layout, progress: Progress | None = None) -> dict[str, V
     """
     layout.hash(files_to_hash(layout), progress)
     verdicts: dict[str, Verdict] = {}
-    for job in suite_jobs(layout.suite):
+    for job in suite_jobs(layout.suite, layout.extent):
         verdicts[job.place] = _judge(job, layout, verdicts)
     return verdicts
 

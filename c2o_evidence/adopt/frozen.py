@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from c2o_evidence.adopt.layout import Layout
-from c2o_evidence.bundle import data_files, result_files
+from c2o_evidence.bundle import data_files, figure_files, result_files
 from c2o_evidence.digests import sha256_bytes
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.freeze import verified_root
@@ -84,7 +84,7 @@ def _bundle_faults(layout: Layout, folder: str) -> Iterator[str]:
             return
     if listed.get("suite.yaml") != sha256_bytes(layout.suite.to_yaml().encode("utf-8")):
         yield f"{folder}/suite.yaml: is not the suite as it is now"
-    pairs = {name: f"results/{layout.suite.name}/{name}" for name in result_files(layout.suite)}
+    pairs = {name: f"results/{layout.suite.name}/{name}" for name in result_files(layout.suite, layout.extent)}
     pairs |= {f"data/{name}": f"data/{layout.suite.data_name}/{name}" for name in data_files(layout.suite)}
     for name, here in pairs.items():
         if listed.get(name) != layout.digests.get(here):
@@ -107,10 +107,8 @@ def _ledger_faults(layout: Layout) -> Iterator[str]:
 
 
 def _figures(layout: Layout) -> tuple[State, list[str]]:
-    from c2o_evidence.figures import figure_names
-
     folder = f"results/{layout.suite.name}/figures"
-    names = [f"{name}.{suffix}" for name in figure_names(layout.suite) for suffix in ("png", "svg")]
+    names = figure_files(layout.suite, layout.extent)
     place = layout.path(folder)
     if not place.is_dir():
         return "missing", []

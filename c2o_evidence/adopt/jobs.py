@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
-from c2o_evidence.figures import figure_names
+from c2o_evidence.bundle import DETAIL_FILES, EVAL_FILES, NOW, TRAIN_FILES, figure_files, table_files
+from c2o_evidence.extent import Extent
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 
 CHECKPOINT, SIDECAR = TRAIN_FILES[0], TRAIN_FILES[1]
 
@@ -38,13 +39,15 @@ class SuiteJob:
         return next((path for path in self.outputs if path.endswith("/record.json")), None)
 
 
-def suite_jobs(suite: Suite) -> list[SuiteJob]:
+def suite_jobs(suite: Suite, extent: Extent = NOW) -> list[SuiteJob]:
     """All jobs behind `deliverables/SUITE`, parents first. `place` (`train/EXP/seedS`, `tables`, …) names a job.
+
+    `extent`: what there is beside what the suite tells.
 
     Raises:
         SuiteError: a model file is wrong.
     """
-    return [*_data(suite), *_trainings(suite), *_evaluations(suite), *_measurements(suite), *_summaries(suite)]
+    return [*_data(suite), *_trainings(suite), *_evaluations(suite), *_measurements(suite), *_summaries(suite, extent)]
 
 
 def data_manifest(suite: Suite) -> str:
@@ -99,6 +102,12 @@ def _measurements(suite: Suite) -> Iterator[SuiteJob]:
         yield _measurement(suite, "timing", suite.timing_digest(), [data_manifest(suite), *models], ["data", *places])
     if suite.attention is not None:
         yield _measurement(suite, "attention", suite.attention_digest(), [], [])
+    if suite.gallery is not None:
+        places = [f"train/{name}/seed{seed}" for name, seed in gallery_checkpoints(suite)]
+        inputs = [data_manifest(suite), *(path for place in places for path in _below(suite, place, CHECKPOINT))]
+        outputs = _below(suite, "gallery", *suite.gallery.files)
+        yield SuiteJob("gallery", "gallery", "gallery", outputs, tuple(inputs), ("data", *places), outputs[0],
+                       suite.gallery_digest())  # fmt: skip
 
 
 def _measurement(suite: Suite, part: str, digest: str, inputs: list[str], parents: list[str]) -> SuiteJob:
@@ -106,22 +115,26 @@ def _measurement(suite: Suite, part: str, digest: str, inputs: list[str], parent
     return SuiteJob(part, part, part, outputs, tuple(inputs), tuple(parents), outputs[0], digest)
 
 
-def _summaries(suite: Suite) -> Iterator[SuiteJob]:
+def _summaries(suite: Suite, extent: Extent) -> Iterator[SuiteJob]:
     trained = tuple(f"train/{name}/seed{seed}" for name, seed in suite.train_jobs)
     evaluated = tuple(f"eval/{name}/seed{seed}" for name, seed in suite.eval_jobs)
     timing = ("timing",) if suite.timing is not None else ()
     attention = ("attention",) if suite.attention is not None else ()
-    results = tuple(path for place in evaluated for path in _below(suite, place, EVAL_FILES[0]))
+    gallery = ("gallery",) if suite.gallery is not None else ()
+    results = tuple(path for place in evaluated for path in _below(suite, place, *EVAL_FILES[:2]))
     times = _below(suite, "timing", "timing.tsv") if timing else ()
-    tables = _below(suite, "tables", *TABLE_FILES)
+    tables = _below(suite, "tables", *table_files())
+    data = ("data",) if suite.data_name else ()
+    described = (data_manifest(suite),) if data else ()
     yield SuiteJob(
-        "tables", "tables", "tables", tables, (*results, *times), (*evaluated, *timing), tables[0],
-        suite.tables_digest(),
+        "tables", "tables", "tables", tables, (*results, *times, *described), (*data, *evaluated, *timing),
+        tables[0], suite.tables_digest(),
     )  # fmt: skip
-    figures = [f"{name}.{suffix}" for name in figure_names(suite) for suffix in ("png", "svg")]
+    figures = figure_files(suite, extent)
     folder, curves = f"results/{suite.name}/figures", [f"{place}/curve.tsv" for place in trained]
     drawn_from = [*(f"tables/{name}.tsv" for name in ("runs", "summary", "comparisons")), *curves]
     drawn_from += ["attention/attention.tsv"] if attention else []
+    drawn_from += [f"tables/{name}" for name in DETAIL_FILES]
     yield SuiteJob(
         "figures", "figures", "figures", _below(suite, "figures", *figures), _below(suite, "", *drawn_from),
         ("tables", *attention, *trained), folder,
@@ -129,8 +142,7 @@ def _summaries(suite: Suite) -> Iterator[SuiteJob]:
     index = f"results/{suite.name}/manifest.tsv"
     yield SuiteJob("manifest", "manifest", "index of the results", (index,), (), evaluated, index)
     sums, report = f"results/{suite.name}/bundle/SHA256SUMS", f"results/{suite.name}/verify.json"
-    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention)
-    data = ("data",) if suite.data_name else ()
+    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention, *gallery)
     yield SuiteJob("bundle", "bundle", "staged bundle", (sums,), (), (*data, *everything), sums)
     yield SuiteJob("verify", "verify", "verification of the bundle", (report,), (), ("bundle",), report)
     frozen = f"deliverables/{suite.name}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from c2o_evidence.code import code_digest
+from c2o_evidence.extent import Extent, extent_of
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.files import hash_files
 
@@ -39,6 +40,11 @@ class Layout:
                 if name.startswith(before):
                     return self.bundle / after / name.removeprefix(before)
         return self.root / name
+
+    @property
+    def extent(self) -> Extent:
+        """What there should be beside what the suite tells, by the curves that lie here."""
+        return extent_of(self.path(f"results/{self.suite.name}/"), self.suite)
 
     def sizes(self, names: Iterable[str]) -> dict[str, int]:
         """Bytes of those that are there and not hashed yet."""

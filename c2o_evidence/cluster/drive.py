@@ -20,9 +20,9 @@ from c2o_evidence.cluster.queue import jobs_here
 from c2o_evidence.cluster.ready import require_slurm, slurm_arguments, wait_for_slurm
 from c2o_evidence.cluster.watchdog import PATIENCE_S, Watchdog
 from c2o_evidence.errors import ClusterError
+from c2o_evidence.live.view import make_view
 from c2o_evidence.run import Build, finished, only_tells, tell
 from c2o_evidence.run_lock import run_lock
-from c2o_evidence.run_view import make_view
 
 DRIVER_LOCK = Path(".snakemake", "c2o-driver.lock")
 RESTARTS = 3
@@ -88,7 +88,7 @@ def run_on_slurm(
             say(f"{why}: restart {failures} of {driving.restarts}")
             time.sleep(min(60.0, PAUSE_S * 2 ** min(failures - 1, 10)))
     stopped = "stopped, its SLURM jobs are cancelled," if ended else "stopped"
-    return finished(build, code, interrupted, started, f"c2o run {suite.name} --on slurm", stopped)
+    return finished(build, code, interrupted, started, f"c2o run {suite.name} --on slurm", stopped, extra)
 
 
 def _worth_a_restart(build: Build, code: int) -> str:

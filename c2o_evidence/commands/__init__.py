@@ -17,8 +17,11 @@ from c2o_evidence.commands import (
     data,
     diff,
     doctor,
+    export,
     gc,
     model_card,
+    new_suite,
+    predict,
     run,
     show,
     sign,
@@ -26,6 +29,7 @@ from c2o_evidence.commands import (
     status,
     tables,
     verify,
+    watch,
 )
 
 
@@ -42,6 +46,7 @@ class Command(Protocol):
 
 # In the order that `c2o --help` lists them.
 _MODULES: tuple[ModuleType, ...] = (
+    new_suite,
     run,
     verify,
     sign,
@@ -50,9 +55,12 @@ _MODULES: tuple[ModuleType, ...] = (
     tables,
     stats,
     diff,
+    predict,
+    watch,
     adopt,
     data,
     gc,
+    export,
     checklist,
     model_card,
     doctor,

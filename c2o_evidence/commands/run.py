@@ -7,9 +7,9 @@ from pathlib import Path
 
 SUMMARY = "build a deliverable"
 HELP = """\
-Runs `snakemake deliverables/SUITE`, shows the running trainings and the time that is left, and keeps the
-whole output in logs/SUITE/. Ctrl-C stops cleanly; the same command goes on where it stopped, also after a
-crash. What follows SUITE goes to Snakemake.
+Runs `snakemake deliverables/SUITE`, shows its stages, the running jobs with loss, AP and the time that is left, and
+what fails (plain lines without a terminal, or with C2O_VIEW=plain), and keeps the whole output in logs/SUITE/. Ctrl-C
+stops cleanly; the same command goes on where it stopped, also after a crash. What follows SUITE goes to Snakemake.
 
 With `--on slurm` the jobs run on the cluster (profiles/slurm says how; docs/cluster.md says what to edit there).
 SLURM jobs that a killed run has left are cancelled first, or waited for; a driver that was killed or stands still is

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
+from c2o_evidence.bundle import EVAL_FILES, FIGURE_SUFFIXES, TABLE_FILES, TRAIN_FILES
 from c2o_evidence.digest_cache import NAME as DIGESTS
 from c2o_evidence.trained import ENTRY, FILES
 from c2o_evidence.verify.files import TIMESTAMP
@@ -28,7 +28,8 @@ RESULT = re.compile(
     rf"results/(?P<suite>{NAME})/(?P<place>"
     rf"train/{NAME}/seed\d+(?=/{_any_of(TRAIN_FILES)}$)|eval/{NAME}/seed\d+(?=/{_any_of(EVAL_FILES)}$)"
     r"|timing(?=/(?:timing\.tsv|record\.json)$)|attention(?=/(?:attention\.tsv|record\.json)$)"
-    rf"|tables(?=/{_any_of(TABLE_FILES)}$)|figures(?=/[a-z_]+\.(?:png|svg)$|/{re.escape(TIMESTAMP)}$)"
+    rf"|gallery(?=/(?:gallery\.json|record\.json|images/(?:\d+\.png|{re.escape(TIMESTAMP)}))$)"
+    rf"|tables(?=/{_any_of(TABLE_FILES)}$)|figures(?=/[a-z_]+\.(?:{'|'.join(FIGURE_SUFFIXES)})$|/{re.escape(TIMESTAMP)}$)"
     r"|manifest\.tsv$|verify\.json$)"
 )
 """A result of a suite: `suite`, and `place` as `Needs.asked` takes it."""

@@ -7,11 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence import stats
+from c2o_evidence.analysis import RunAnalysis
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import sha256_file
 from c2o_evidence.errors import TableError
 from c2o_evidence.suite import Suite
 from c2o_evidence.tables.compare import build_comparisons
+from c2o_evidence.tables.detail import (
+    RunId,
+    analyse_runs,
+    build_confusion,
+    build_errors,
+    build_per_class,
+    build_precision_recall,
+    build_variance,
+    categories,
+)
 from c2o_evidence.tables.rows import build_main, build_summary, by_row, runs_of
 from c2o_evidence.tables.text import main_latex, main_markdown, summary_latex, summary_markdown
 from c2o_evidence.tsv import format_tsv, read_tsv
@@ -46,13 +57,19 @@ def read_timing(base: Path, suite: Suite) -> list[dict[str, Any]]:
     return read_tsv(base / "timing" / "timing.tsv", "timing") if suite.timing is not None else []
 
 
-def build_all(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> dict[str, str]:
-    """Every file of `tables/` by its name: TSVs in full precision, Markdown and LaTeX rounded from them."""
+def build_all(
+    suite: Suite, runs: Sequence[Row], timing: Sequence[Row], analyses: Mapping[RunId, RunAnalysis] | None = None
+) -> dict[str, str]:
+    """Every file of `tables/` by its name: TSVs in full precision, Markdown and LaTeX rounded from them.
+
+    Args:
+        analyses: what is in the detections of each run; without it, tables that need that are left out.
+    """
     summary = build_summary(suite, runs, timing)
     main = build_main(suite, summary)
     comparisons = build_comparisons(suite, runs)
     title = suite.title or suite.name
-    return {
+    files = {
         "runs.tsv": format_tsv(runs, "results", "tables/runs.tsv"),
         "summary.tsv": format_tsv(summary, "summary", "tables/summary.tsv"),
         "summary.md": summary_markdown(title, summary, comparisons, timing),
@@ -62,12 +79,26 @@ def build_all(suite: Suite, runs: Sequence[Row], timing: Sequence[Row]) -> dict[
         "main.tex": main_latex(main),
         "comparisons.tsv": format_tsv(comparisons, "comparisons", "tables/comparisons.tsv"),
     }
+    detail = {"per_class": build_per_class(suite, runs), "variance": build_variance(suite, runs)}
+    if analyses is not None:
+        detail["precision_recall"] = build_precision_recall(suite, analyses)
+        detail["confusion"] = build_confusion(suite, analyses, categories(runs))
+        detail["errors"] = build_errors(suite, analyses)
+    return files | {f"{name}.tsv": format_tsv(rows, name, f"tables/{name}.tsv") for name, rows in detail.items()}
 
 
-def write_tables(base: Path, suite: Suite) -> list[Path]:
-    """Makes `results/SUITE/tables` from the results there; the paths written. Raises TableError."""
+def write_tables(base: Path, suite: Suite, data: Path) -> list[Path]:
+    """Makes `results/SUITE/tables` from the results there; the paths written.
+
+    Args:
+        data: directory of the data set, for its `val.json`.
+
+    Raises:
+        TableError, DetectionsError: a file is missing or damaged.
+    """
     paths = []
-    for name, text in build_all(suite, read_runs(base, suite), read_timing(base, suite)).items():
+    analyses = analyse_runs(base, suite, data / "val.json")
+    for name, text in build_all(suite, read_runs(base, suite), read_timing(base, suite), analyses).items():
         atomic_write(base / "tables" / name, text)
         paths.append(base / "tables" / name)
     return paths

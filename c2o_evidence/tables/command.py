@@ -7,6 +7,7 @@ from pathlib import Path
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.suite import load_suite
 from c2o_evidence.tables.build import build_all, read_runs, read_timing
+from c2o_evidence.tables.detail import analyse_runs
 
 
 def tables_command(suite_name: str, root: Path, *, check: bool) -> int:
@@ -15,7 +16,8 @@ def tables_command(suite_name: str, root: Path, *, check: bool) -> int:
     """
     suite = load_suite(suite_name, root)
     base = root / "results" / suite.name
-    files = build_all(suite, read_runs(base, suite), read_timing(base, suite))
+    analyses = analyse_runs(base, suite, root / "data" / suite.data_name / "val.json")
+    files = build_all(suite, read_runs(base, suite), read_timing(base, suite), analyses)
     changed = []
     for name, text in files.items():
         path = base / "tables" / name

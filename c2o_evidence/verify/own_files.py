@@ -69,6 +69,17 @@ def check_own(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[lis
     return findings, notes
 
 
+def written_here(root: Path, digests: Mapping[str, str]) -> bool:
+    """Whether the page of a bundle says that it was written by this version of C2O."""
+    if PAGE not in digests:
+        return False
+    try:
+        writer = _GENERATOR.search(read_plain(root / PAGE, MAX_CRATE).decode("utf-8", "replace"))
+    except OSError:
+        return False
+    return writer is not None and writer[1] == generator()
+
+
 def _not_compared(path: str, root: Path, error: Exception) -> str:
     return f"{path} was not compared: it cannot be written again: {str(error).replace(f'{root}/', '')}"
 

@@ -16,6 +16,7 @@ import c2o_evidence
 from c2o_evidence import figures
 from c2o_evidence.code import code_digest
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.extent import Extent
 from c2o_evidence.limits import MAX_TEXT
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.records import Record
@@ -23,7 +24,7 @@ from c2o_evidence.report import read_svg
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
 
-LIBRARIES = ("matplotlib", "pillow")
+LIBRARIES = ("matplotlib", "pillow", "fonttools")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -41,9 +42,9 @@ def check_figures(
     return list(_compare(root, drawn, digests)), []
 
 
-def unsafe_figures(root: Path, suite: Suite, digests: Mapping[str, str]) -> Iterator[Finding]:
+def unsafe_figures(root: Path, suite: Suite, digests: Mapping[str, str], extent: Extent) -> Iterator[Finding]:
     """Findings for SVG figures that hold more than a drawing: they are put into the page."""
-    for name in figures.figure_names(suite):
+    for name in figures.figure_names(suite, extent):
         if f"figures/{name}.svg" in digests:
             try:
                 read_svg(root, name)

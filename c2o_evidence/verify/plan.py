@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.extent import EDITION
 from c2o_evidence.records import Record
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
@@ -24,17 +25,18 @@ class Plan:
     """The digests of all jobs as they follow from the bundle; None where something they need is not there.
 
     Args:
-        configs: the configuration of each (experiment, train seed).
+        configs: the configuration of each (experiment, train seed). edition: of the bundle.
     """
 
-    def __init__(self, suite: Suite, configs: Configs, records: Mapping[str, Record]) -> None:
+    def __init__(self, suite: Suite, configs: Configs, records: Mapping[str, Record], edition: int = EDITION) -> None:
+        self._edition = edition
         self._suite, self._configs, self._records = suite, configs, records
         self._jobs = {
             part: {f"{folder}/{name}/seed{seed}/{RECORD}": (name, seed) for name, seed in jobs}
             for part, folder, jobs in (("train", "train", suite.train_jobs), ("evaluate", "eval", suite.eval_jobs))
         }
         self.code = {part: digest for part in ("train", "evaluate") if (digest := self._common_code(part))}
-        for part in ("timing", "attention", "tables"):
+        for part in ("timing", "attention", "gallery", "tables"):
             if record := records.get(f"{part}/{RECORD}"):
                 self.code[part] = record.code_sha256
         self._given: dict[int, Suite] = {}
@@ -70,7 +72,9 @@ class Plan:
                 return self._with_seed(timing.train_seed if timing else seeds[0]).timing_digest()
             if path == f"attention/{RECORD}":
                 return self._with_seed(seeds[0]).attention_digest()
-            return self._with_seed(seeds[0]).tables_digest()
+            if path == f"gallery/{RECORD}":
+                return self._with_seed(seeds[0]).gallery_digest()
+            return self._with_seed(seeds[0]).tables_digest(self._edition)
         except EvidenceError:
             return None  # what is not there is named where it is missing
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2o_evidence.bundle import EVAL_FILES, TABLE_FILES, TRAIN_FILES
+from c2o_evidence.bundle import EVAL_FILES, NOW, TRAIN_FILES, table_files
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.extent import Extent
 from c2o_evidence.hardware import fingerprint_id
 from c2o_evidence.records import Record, RecordedFile, read_record
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding
 
@@ -44,7 +46,7 @@ def parents_of(suite: Suite, experiment: str, seed: int) -> dict[str, str]:
     return {role: checkpoint_path(name, suite.seed_of(name, seed)) for role, name in roles.items()}
 
 
-def jobs_of(suite: Suite) -> dict[str, Job]:
+def jobs_of(suite: Suite, extent: Extent = NOW) -> dict[str, Job]:
     """Every job of a suite that leaves a record, by the record's path."""
     jobs = {}
     for name, seed in suite.train_jobs:
@@ -62,9 +64,14 @@ def jobs_of(suite: Suite) -> dict[str, Job]:
         jobs[f"timing/{RECORD}"] = _job(suite, "timing", "timing", (DATA, *timed), ("timing.tsv",))
     if suite.attention is not None:
         jobs[f"attention/{RECORD}"] = _job(suite, "attention", "attention", (), ("attention.tsv",))
-    read = tuple(f"eval/{name}/seed{seed}/results.tsv" for name, seed in suite.eval_jobs)
+    if suite.gallery is not None:
+        shown = [checkpoint_path(name, seed) for name, seed in gallery_checkpoints(suite)]
+        jobs[f"gallery/{RECORD}"] = _job(suite, "gallery", "gallery", (DATA, *shown), suite.gallery.files)
+    evaluated = ("results.tsv", "detections.safetensors") if extent.edition > 1 else ("results.tsv",)
+    read = tuple(f"eval/{name}/seed{seed}/{file}" for name, seed in suite.eval_jobs for file in evaluated)
     read += ("timing/timing.tsv",) if suite.timing is not None else ()
-    jobs[f"tables/{RECORD}"] = _job(suite, "tables", "tables", read, TABLE_FILES)
+    read += (DATA,) if suite.rows and extent.edition > 1 else ()
+    jobs[f"tables/{RECORD}"] = _job(suite, "tables", "tables", read, table_files(extent))
     return jobs
 
 
@@ -86,11 +93,11 @@ def read_records(root: Path, suite: Suite, digests: Mapping[str, str]) -> tuple[
 
 
 def check_records(
-    root: Path, suite: Suite, digests: Mapping[str, str], records: Mapping[str, Record]
+    root: Path, suite: Suite, digests: Mapping[str, str], records: Mapping[str, Record], extent: Extent = NOW
 ) -> Iterator[Finding]:
     """Findings where a record does not fit the files or the suite, or speaks of another job's files."""
     owners = first_owners(digests)
-    jobs = jobs_of(suite)
+    jobs = jobs_of(suite, extent)
     for path, record in records.items():
         job = jobs[path]
         told = {key: str(record.parameters.get(key, "nothing")) for key in job.told}

@@ -12,38 +12,44 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from c2o_evidence.errors import DetectionsError, EvidenceError
+from c2o_evidence.errors import EvidenceError
 from c2o_evidence.json_file import parse_json
-from c2o_evidence.limits import MAX_CATEGORIES, MAX_DATA_MANIFEST, MAX_DETECTIONS_PER_IMAGE, MAX_JSON_VALUES
+from c2o_evidence.limits import MAX_DATA_MANIFEST, MAX_DETECTIONS_PER_IMAGE, MAX_JSON_VALUES
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
 from c2o_evidence.verify.records import DATA
 
+if TYPE_CHECKING:
+    from c2o_evidence.analysis.run import Analyst, RunAnalysis
+
 PARALLEL_FROM = 12  # runs; below, starting processes takes longer than the work
 RunKey = tuple[str, int]  # exp_id, eval seed
 
 _truth: Any = None  # the annotations, indexed once a process
+_analysts: dict[tuple[str, ...], Analyst] = {}  # those with their classes; nearly always one
 
 
 @dataclass(frozen=True)
 class Task:
-    """One detections file, and the runs that it should hold."""
+    """One detections file, the runs that it should hold, and whether to look closer at them than AP."""
 
     path: str
     keys: tuple[RunKey, ...]
+    closer: bool = False
 
 
 @dataclass
 class Evaluated:
-    """Metrics by run, a digest of each run's detections (None where there are none), and why the file is
-    unusable.
+    """Metrics by run, what is counted in its detections (if asked for), a digest of them (None where there are none),
+    and why the file is unusable.
     """
 
     metrics: dict[RunKey, dict[str, float]] = field(default_factory=dict)
     content: dict[RunKey, str | None] = field(default_factory=dict)
+    analyses: dict[RunKey, RunAnalysis] = field(default_factory=dict)
     extra: list[RunKey] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
     error: str = ""
@@ -51,6 +57,7 @@ class Evaluated:
 
 def _load_truth(path: str) -> None:
     global _truth  # one a worker process: the annotations are parsed once
+    _analysts.clear()
     from c2o_evidence.annotations import load_ground_truth
 
     try:
@@ -59,25 +66,17 @@ def _load_truth(path: str) -> None:
         _truth = error  # raised with the first task: a worker that fails here is only gone
 
 
-def _class_names(path: str) -> tuple[str, ...]:
-    """Class names in label order: as stored with the detections, else the annotations' by ascending id."""
-    from c2o_evidence.detections import read_detections_metadata
+def _analyst(class_names: tuple[str, ...]) -> Analyst:
+    from c2o_evidence.analysis.run import Analyst
 
-    text = read_detections_metadata(path).get("class_names")
-    if text is None:
-        return tuple(_truth.class_names)
-    try:
-        names = parse_json(text.encode("utf-8"), most=MAX_CATEGORIES)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DetectionsError(f"{path}: class_names: {text[:200]!r} is not a list of names; restore the file")
-    return tuple(names)
+    if class_names not in _analysts:
+        _analysts[class_names] = Analyst(_truth, class_names)
+    return _analysts[class_names]
 
 
 def evaluate_file(task: Task) -> Evaluated:
     """AP of all runs in one file of detections; for worker processes, after `_load_truth`."""
-    from c2o_evidence.detections import read_detections
+    from c2o_evidence.detections import read_class_names, read_detections
     from c2o_evidence.metrics import coco_metrics
 
     if isinstance(_truth, EvidenceError):
@@ -85,11 +84,14 @@ def evaluate_file(task: Task) -> Evaluated:
     result = Evaluated()
     try:
         runs = read_detections(task.path, MAX_DETECTIONS_PER_IMAGE * len(_truth.images))
-        result.class_names = _class_names(task.path)
+        result.class_names = read_class_names(task.path) or tuple(_truth.class_names)
+        analyst = _analyst(result.class_names) if task.closer else None
         for key in task.keys:
             if key in runs:
                 detections = runs[key]
                 result.metrics[key] = coco_metrics(_truth, detections, result.class_names)
+                if analyst is not None:
+                    result.analyses[key] = analyst.analyse(detections)
                 digest = hashlib.sha256()
                 for name in ("image_id", "box", "score", "label"):
                     digest.update(getattr(detections, name).tobytes())

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.bundle import bundle_files
+from c2o_evidence.analysis import RunAnalysis
+from c2o_evidence.bundle import DETAIL_FILES, bundle_files
 from c2o_evidence.errors import EvidenceError, TableError
 from c2o_evidence.limits import MAX_TABLE
 from c2o_evidence.model_config import config_digest
@@ -21,12 +22,15 @@ from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_resolved_suite
 from c2o_evidence.sums import first_owners
 from c2o_evidence.tables import build_all, manifest_rows
+from c2o_evidence.tables.detail import RunId
 from c2o_evidence.tsv import format_tsv
 from c2o_evidence.verify.checkpoints import check_checkpoints
 from c2o_evidence.verify.compare import compare_text, compare_tsv
+from c2o_evidence.verify.edition import bundle_extent
 from c2o_evidence.verify.findings import Finding
+from c2o_evidence.verify.gallery import check_gallery
 from c2o_evidence.verify.measured import check_attention, check_curves, check_timing, measured_note
-from c2o_evidence.verify.own_files import check_own
+from c2o_evidence.verify.own_files import check_own, written_here
 from c2o_evidence.verify.pictures import check_figures, unsafe_figures
 from c2o_evidence.verify.plan import Plan, check_plan
 from c2o_evidence.verify.records import check_lock, check_records, checkpoint_path, read_records
@@ -39,8 +43,8 @@ SCHEMAS = {
     "summary.tsv": "summary",
     "main.tsv": "main",
     "comparisons.tsv": "comparisons",
-}
-TABLES_SHOWN = ("tables/runs.tsv", "tables/summary.tsv", "tables/comparisons.tsv")  # by figures
+} | {name: name.removesuffix(".tsv") for name in DETAIL_FILES}
+TABLES_SHOWN = tuple(f"tables/{name}" for name in SCHEMAS if name != "main.tsv")  # by figures
 NO_DIGEST = "0" * 64
 
 
@@ -69,9 +73,14 @@ class _Check:
         self.digests = digests
         self.owners = first_owners(digests)
         self.result = TablesResult()
+        self.analyses: dict[RunId, RunAnalysis] = {}
         self.records, findings = read_records(root, suite, digests)
         self.add(*findings)
         self.configs = self._read_configs()
+        made_here = written_here(root, digests)
+        self.extent = bundle_extent(
+            root, suite, digests, self.records.get("tables/record.json"), written_here=made_here
+        )
 
     def add(self, *findings: Finding) -> None:
         self.result.findings += findings
@@ -104,8 +113,8 @@ class _Check:
     def _check_jobs(self) -> None:
         """Records, checkpoints and the plan: what the jobs say that they were, against each other."""
         root, suite, digests, records = self.root, self.suite, self.digests, self.records
-        plan = Plan(suite, self.configs, records)
-        self.add(*check_records(root, suite, digests, records))
+        plan = Plan(suite, self.configs, records, self.extent.edition)
+        self.add(*check_records(root, suite, digests, records, self.extent))
         self.add(*check_checkpoints(root, suite, digests, records, self.configs, plan))
         self.add(*check_plan(suite, plan, records))
         self._take(check_lock(suite, digests, records))
@@ -134,7 +143,7 @@ class _Check:
         return configs
 
     def _check_files(self) -> None:
-        wanted = set(bundle_files(self.suite))
+        wanted = set(bundle_files(self.suite, self.extent))
         for path in sorted(wanted - set(self.digests)):
             self.add(Finding("missing", path, "the suite asks for it"))
         for path in sorted(set(self.digests) - wanted):
@@ -148,7 +157,8 @@ class _Check:
         for experiment, seed in self.suite.eval_jobs:
             folder = f"eval/{experiment}/seed{seed}"
             keys = tuple((row.exp_id, s) for row in self.suite.rows_of(experiment) for s in self.suite.eval_seeds)
-            tasks.append(Task(str(self.root / folder / "detections.safetensors"), keys))
+            closer = self.extent.edition > 1
+            tasks.append(Task(str(self.root / folder / "detections.safetensors"), keys, closer))
         started = time.perf_counter()
         try:
             evaluated = evaluate_all(self.root / "data" / "val.json", tasks, jobs=jobs, progress=progress)
@@ -160,6 +170,8 @@ class _Check:
         runs: list[Row] = []
         for (experiment, seed), task, result in zip(self.suite.eval_jobs, tasks, evaluated, strict=True):
             runs += self._results(experiment, seed, dataset, task, result)
+            for (exp_id, eval_seed), analysis in result.analyses.items():
+                self.analyses[exp_id, seed, eval_seed] = analysis
         return runs
 
     def _shorten(self, message: str) -> str:
@@ -233,11 +245,11 @@ class _Check:
 
     def _all_digests(self) -> dict[str, str]:
         """The digests of all files that the suite asks for; NO_DIGEST for one that is not there."""
-        return {**dict.fromkeys(bundle_files(self.suite), NO_DIGEST), **self.digests}
+        return {**dict.fromkeys(bundle_files(self.suite, self.extent), NO_DIGEST), **self.digests}
 
     def _tables(self, runs: list[Row], timing: list[Row]) -> None:
         try:
-            files = build_all(self.suite, runs, timing)
+            files = build_all(self.suite, runs, timing, self.analyses)
             manifest = manifest_rows(self.suite, runs, self._all_digests())
         except EvidenceError as error:
             self.add(Finding("row-missing", "tables/summary.tsv", f"cannot be recomputed: {error}"))
@@ -262,11 +274,12 @@ class _Check:
         root, suite, digests = self.root, self.suite, self.digests
         self.add(*check_attention(root, suite, digests, self.records.get("attention/record.json")))
         self.add(*check_curves(root, suite, digests))
-        self.add(*unsafe_figures(root, suite, digests))
+        self.add(*unsafe_figures(root, suite, digests, self.extent))
         if any(finding.path in TABLES_SHOWN for finding in self.result.findings):
             self.result.notes.append("figures were not compared: the tables that they show do not hold")
         else:
             self._take(check_figures(root, suite, digests, self.records.get("tables/record.json")))
+        self._take(check_gallery(root, suite, digests, self.records))
         self._take(check_own(root, suite, digests))
         self.result.notes.append(measured_note(suite))
 

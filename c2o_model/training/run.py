@@ -48,6 +48,7 @@ from c2o_model.training.optimizer import build_optimizer, clip_gradients
 from c2o_model.training.precision import precision
 from c2o_model.training.split import WHOLE, Part, SplitStep, check_split, on_device
 from c2o_model.training.state import load_state, save_state, training_lock
+from c2o_model.training.validation import Measure, Onlooker
 
 Progress = Callable[[Mapping[str, Any]], None]
 Distillation = SamplerDistillation | ConsistencyDistillation
@@ -76,6 +77,7 @@ def train(
     teacher: Path | None = None,
     teacher_cfg: CfgNode | None = None,
     feature_dir: Path | None = None,
+    evaluate: Measure | None = None,
     progress: Progress = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, float]]:
@@ -94,14 +96,15 @@ def train(
         teacher, teacher_cfg: checkpoint and configuration of the teacher, needed by SAMPLER_DISTILL and
             CONSISTENCY_DISTILL.
         feature_dir: where the pyramids of a frozen backbone are shared between jobs (None: kept in memory only).
-        progress: called about once a second with iteration, total, loss, seconds_per_iteration, eta_s and attention,
-            the kernel that each stage's attention ran.
+        evaluate: what TEST.EVAL_PERIOD measures: a detector's AP (``ValidationAP``). Only the curve shows it.
+        progress: called about once a second with iteration, total, loss, ap (the last one measured, or None),
+            seconds_per_iteration, eta_s and attention, the kernel that each stage's attention ran.
         stop: asked after every iteration, of several processes each for itself; where one says yes the state is
             saved as it is, and the same call goes on from there with the same bits.
 
     Returns:
         The loss curve: one dict per 20 iterations with iteration, lr, loss, grad_norm and each loss (means), of a
-        detector also class_accuracy and l1 (MatchMetrics).
+        detector also class_accuracy and l1 (MatchMetrics), with TEST.EVAL_PERIOD also AP (nan where not measured).
 
     Raises:
         ConfigError: the configuration does not fit the split, the loop or the teacher, or asks for a teacher that is
@@ -139,6 +142,7 @@ def train(
         device = next(model.parameters()).device
         steps = cfg.SOLVER.ACCUMULATE_STEPS
         check_split(model, cfg.SOLVER.IMS_PER_BATCH, steps, cfg.MODEL.DiffusionDet.SAMPLER_DISTILL_IMAGES)
+        onlooker = Onlooker(cfg, model, evaluate, curve)
         if cfg.SOLVER.TORCH_COMPILE:
             compile_head(model, cfg.SOLVER.TORCH_COMPILE_MODE)
 
@@ -172,10 +176,11 @@ def train(
             if (iteration + 1) % CURVE_PERIOD == 0 or iteration + 1 == cfg.SOLVER.MAX_ITER:
                 count = (iteration % CURVE_PERIOD) + 1
                 curve.append({"iteration": iteration + 1, "lr": rate, **{k: v / count for k, v in sums.items()}})
-                curve[-1].update(metrics.row())
+                weights = model.state_dict() if average is None else average.state
+                curve[-1].update(metrics.row() | onlooker.row(iteration + 1, count, weights))
                 sums = {}
             if chief:
-                reporter.tell(iteration + 1, float(total.detach()))
+                reporter.tell(iteration + 1, float(total.detach()), onlooker.ap)
             if iteration + 1 == cfg.SOLVER.MAX_ITER:
                 break
             stopped = any(processes.greatest([int(stop())]))
@@ -197,8 +202,8 @@ def train(
                     f"{state_dir}: stopped as asked after iteration {iteration + 1} of {cfg.SOLVER.MAX_ITER}, "
                     "the state is saved; the same command goes on from there"
                 )
-        weights: Mapping[str, Tensor] = model.state_dict() if average is None else average.state
         if chief:
+            weights = model.state_dict() if average is None else average.state
             save_checkpoint(output, weights, {**metadata, "iterations": str(cfg.SOLVER.MAX_ITER)})
         comm.synchronize()  # when this returns, the checkpoint is there for every process
     return curve
@@ -319,7 +324,7 @@ class _Reporter:
         self.path, self.first, self.total, self.progress = path, done, total, progress
         self.start = self.last = time.monotonic()
 
-    def tell(self, iteration: int, loss: float) -> None:
+    def tell(self, iteration: int, loss: float, ap: float | None) -> None:
         now = time.monotonic()
         if now - self.last < 1 and iteration < self.total:
             return
@@ -329,6 +334,7 @@ class _Reporter:
             "iteration": iteration,
             "total": self.total,
             "loss": loss,
+            "ap": ap,
             "seconds_per_iteration": pace,
             "eta_s": pace * (self.total - iteration),
             "pid": os.getpid(),

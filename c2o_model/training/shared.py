@@ -19,6 +19,7 @@ from c2o_model.config import config_from_dict
 from c2o_model.data.coco import load_manifest_split
 from c2o_model.group import STOPPED, Given, GroupError, given, run_group
 from c2o_model.training.run import TrainingStopped, train
+from c2o_model.training.validation import ValidationAP, evaluates
 
 HISTORY = "processes.json"
 _PATHS = ("data", "output", "state_dir", "feature_dir", "init", "teacher")
@@ -41,8 +42,8 @@ class Outcome:
 class Training:
     """The arguments of :func:`train` as values that can be written down.
 
-    config, teacher_config: merged configurations; data: directory of the data set; steps: micro-batches of a process,
-    None as SOLVER.ACCUMULATE_STEPS has it.
+    config, teacher_config: merged configurations; data: directory of the data set, whose split `val` TEST.EVAL_PERIOD
+    evaluates; steps: micro-batches of a process, None as SOLVER.ACCUMULATE_STEPS has it.
     """
 
     config: Mapping[str, Any]
@@ -75,8 +76,10 @@ class Training:
             last.update(now)
             progress(now)
 
+        cfg = config_from_dict(self.config, [] if self.steps is None else ["SOLVER.ACCUMULATE_STEPS", self.steps])
+        evaluate = ValidationAP(cfg, load_manifest_split(self.data, "val")) if evaluates(cfg) else None
         curve = train(
-            config_from_dict(self.config, [] if self.steps is None else ["SOLVER.ACCUMULATE_STEPS", self.steps]),
+            cfg,
             seed=self.seed,
             split=load_manifest_split(self.data, "train"),
             output=self.output,
@@ -87,6 +90,7 @@ class Training:
             init=self.init,
             teacher=self.teacher,
             teacher_cfg=None if self.teacher_config is None else config_from_dict(self.teacher_config),
+            evaluate=evaluate,
             progress=watched,
             stop=stop,
         )

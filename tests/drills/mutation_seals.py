@@ -144,7 +144,7 @@ def make_again(bundle: Path, before: dict[str, str]) -> None:
     evaluate_again(bundle, suite)
     refit(bundle, before, derived=True)
     before = facts(bundle, derived=True)
-    write_tables(bundle, suite)
+    write_tables(bundle, suite, bundle / "data")
     write_manifest(bundle, suite)
     write_figures(bundle, suite)
     (bundle / "README.md").write_text(render_readme(suite))

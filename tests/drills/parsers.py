@@ -26,7 +26,6 @@ from c2o_evidence import (
     model_config,
     progress,
     records,
-    run,
     run_lock,
     show,
     suite,
@@ -46,8 +45,9 @@ from c2o_evidence.digest_cache import DigestCache, file_state
 from c2o_evidence.doctor.versions import locked_versions
 from c2o_evidence.foreign.reader import read_foreign
 from c2o_evidence.garbage import find
+from c2o_evidence.live import failures
 from c2o_evidence.published.markers import read_lines
-from c2o_evidence.report import read_svg
+from c2o_evidence.report import read_svg, truth
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.sums import parse_sums
 from c2o_evidence.verify import files, naming, own_files, pictures, runs, tables
@@ -265,7 +265,7 @@ PARSERS = (
            ("progress.still_runs",), "progress.host", raises=False),
     Parser("queue of SLURM", QUEUE.encode, lambda path: [writes_in(job, path) for job in parse_queue(path.read_bytes().decode("utf-8", "replace"))],
            (), raises=False),
-    Parser("end of a log", LOG.encode, run.last_lines, ("run.last_lines",), raises=False),
+    Parser("end of a log", LOG.encode, failures.last_lines, ("live.failures.last_lines",), raises=False),
     Parser("trained", _trained, _entry, ("trained._entry",), "key/entry.json", raises=False),
     Parser("digest cache", _cached, _cache, ("digest_cache.DigestCache._open",), raises=False),
     Parser("run lock", lambda: b"12 34\n", lambda path: run_lock.last_holder(path.parents[1]), ("run_lock.last_holder",),
@@ -282,6 +282,8 @@ PARSERS = (
     Parser("detections", of(DETECTIONS), read_detections, ("detections.read_detections", "detections._open")),
     Parser("detections metadata", of(DETECTIONS), read_detections_metadata, ("detections._open",)),
     Parser("annotations", of("data/val.json"), _annotations, ("annotations.load_ground_truth",)),
+    Parser("annotations of a page", of("data/val.json"), lambda path: truth.read_truth(path, {1, 2}),
+           ("report.truth.read_truth",)),
     Parser("data manifest", of("data/manifest.json"), lambda path: runs.data_digest(path.parents[1], _suite(), {}),
            ("verify.runs.read_json",), "data/manifest.json", raises=False),
     Parser("data manifest to adopt", of("data/manifest.json"), lambda path: data_set._manifest(_layout(path)),
@@ -302,7 +304,7 @@ PARSERS = (
     Parser("png", of("figures/loss_curves.png"), lambda path: list(pictures._compare(
         path.parents[1], {path.name: of("figures/loss_curves.png")()}, {f"figures/{path.name}": NO})),
         ("verify.pictures._compare",), "figures/loss_curves.png", raises=False),
-    Parser("svg", of("figures/loss_curves.svg"), lambda path: read_svg(path.parents[1], "loss_curves"), ("report.read_svg",),
+    Parser("svg", of("figures/loss_curves.svg"), lambda path: read_svg(path.parents[1], "loss_curves"), ("report.inline.read_svg",),
            "figures/loss_curves.svg"),
     Parser("text of a bundle", of("manifest.tsv"), lambda path: tables._Check._text(
         SimpleNamespace(root=path.parent, digests={path.name: NO}), path.name), ("verify.tables._Check._text",), raises=False),
@@ -357,6 +359,8 @@ NOT_PARSERS = {
     "detections.write_detections": WRITES,
     "digest_cache.DigestCache._store": WRITES,
     "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
+    "exchange.command._refuse_other": COPIES,
+    "exchange.command.latex_files": COPIES,
     "freeze._copy_synced": COPIES,
     "garbage.find._staged": COPIES,
     "garbage.remove._held": WRITES,
@@ -369,14 +373,15 @@ NOT_PARSERS = {
     "plain_file.open_plain": "is what the parsers open files with",
     "plain_file.open_looked_at": "is what the parsers open files with",
     "plain_file.read_plain": "is what the parsers read files with",
-    "report.render_template": OURS,
     "published.check._bound": "reads with sums.parse_sums, which is fuzzed, a file of the checkout",
     "published.check.check_reference": COPIES,
     "published.sources._frozen": "reads with sums.parse_sums and tsv.read_tsv, which are fuzzed",
     "publish.source.read_source": "reads with sums.parse_sums, which is fuzzed, a list that was just verified",
-    "report.texts_digest": OURS,
+    "report.render.read_template": OURS,
+    "report.render.texts_digest": OURS,
+    "live.ending.print_result": "prints the summary that a build has just made here",
+    "live.redirect.Redirect.__init__": WRITES,
     "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
-    "run.print_result": "prints the summary that a build has just made here",
     "run_lock.take_run_lock": WRITES,
     "schemas.load_schema": OURS,
     "signing.command._sign_openssf": WRITES,

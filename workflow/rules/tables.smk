@@ -1,20 +1,29 @@
 """The tables and figures of a suite.
 
-In: the results TSV of every evaluation, the timing TSV, for the figures also every loss curve. Out: all
-runs in one TSV, the summary and the main table as TSV, Markdown and LaTeX, the paired comparisons, the
-record; the figures as SVG and PNG.
+In: results TSV and detections of every evaluation, the annotations of the data set, the timing TSV, for the figures also
+every loss curve. Out: all runs in one TSV, the summary and the main table as TSV, Markdown and LaTeX, the paired
+comparisons, AP by class, the split of its variance, precision over recall, confused classes, kinds of errors, the
+record; the figures as SVG, PNG and PDF.
 """
 
 
 rule tables:
     input:
-        results=outputs_of("eval_jobs", "eval", "results.tsv"),
+        data=data_of,
+        results=outputs_of(
+            "eval_jobs", "eval", "results.tsv", "detections.safetensors"
+        ),
         timing=if_any("timing", "results/{suite}/timing/timing.tsv"),
     output:
         runs="results/{suite}/tables/runs.tsv",
         summary=multiext("results/{suite}/tables/summary", ".tsv", ".md", ".tex"),
         main=multiext("results/{suite}/tables/main", ".tsv", ".md", ".tex"),
         comparisons="results/{suite}/tables/comparisons.tsv",
+        per_class="results/{suite}/tables/per_class.tsv",
+        variance="results/{suite}/tables/variance.tsv",
+        precision_recall="results/{suite}/tables/precision_recall.tsv",
+        confusion="results/{suite}/tables/confusion.tsv",
+        errors="results/{suite}/tables/errors.tsv",
         record="results/{suite}/tables/record.json",
     log:
         "logs/{suite}/tables.log",
@@ -36,6 +45,16 @@ rule figures:
         runs="results/{suite}/tables/runs.tsv",
         summary="results/{suite}/tables/summary.tsv",
         comparisons="results/{suite}/tables/comparisons.tsv",
+        detail=expand(
+            "results/{{suite}}/tables/{name}.tsv",
+            name=[
+                "per_class",
+                "variance",
+                "precision_recall",
+                "confusion",
+                "errors",
+            ],
+        ),
         attention=if_any("attention", "results/{suite}/attention/attention.tsv"),
         curves=outputs_of("train_jobs", "train", "curve.tsv"),
     output:

@@ -56,7 +56,8 @@ def train_model(
         if not told:
             note_host(state)
             told = True
-        print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now), flush=True)
+        ap = "" if now.get("ap") is None else f", AP {now['ap']:.1f}"
+        print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now) + ap, flush=True)
         if now["iteration"] == now["total"]:
             running.end_with_parent()  # from here on outputs are written
 
@@ -82,7 +83,8 @@ def train_model(
         )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, outcome.curve, "curve")
-    running.say(f"loss {outcome.curve[-1]['loss']:.3f}")
+    end = outcome.curve[-1]
+    running.say(f"loss {end['loss']:.3f}" + (f", AP {end['AP']:.1f}" if "AP" in end else ""))
     print(f"attention: {', '.join(outcome.attention) or 'none'}", flush=True)
     return unsteady, outcome
 

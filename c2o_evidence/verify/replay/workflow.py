@@ -12,10 +12,11 @@ from typing import TextIO
 
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.limits import MAX_RECORD
+from c2o_evidence.live.failures import explain_failure
+from c2o_evidence.live.view import make_view
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.progress import Job, format_duration, refined, seconds_left
-from c2o_evidence.run import Build, explain_failure
-from c2o_evidence.run_view import make_view
+from c2o_evidence.run import Build
 from c2o_evidence.verify.replay.room import Room
 from c2o_evidence.verify.replay.source import Source
 from c2o_evidence.workload import jobs_of
@@ -100,7 +101,7 @@ def run_workflow(
         raise KeyboardInterrupt
     if code == 0:
         return Ran(complete=True)
-    told = tuple(explain_failure(build.log, room.path, build.log_path, build.target)[:-1])
+    told = tuple(explain_failure(build.log, room.path, build.log_path, f"snakemake {build.target}")[:-1])
     if not build.log.failed:
         raise EvidenceError("\n".join(["the workflow could not run:", *told, f"in {room.path}"]))
     return Ran(complete=False, failure=told)

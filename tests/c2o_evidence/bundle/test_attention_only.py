@@ -44,7 +44,7 @@ def bench(root: Path) -> Path:
         )
 
     record("attention", {"attention": measured}, suite.attention_digest())
-    record("tables", {path.name: path for path in write_tables(base, suite)}, suite.tables_digest())
+    record("tables", {path.name: path for path in write_tables(base, suite, root)}, suite.tables_digest())
     write_figures(base, suite)
     write_manifest(base, suite)
     stage_bundle(base, base / "bundle", suite, data_dir=None, lock=lock)
@@ -56,7 +56,8 @@ def test_it_verifies_and_holds_no_data_and_no_runs(bench: Path) -> None:
     assert [str(finding) for finding in report.findings] == [] and report.counts["runs"] == 0
     parts = {path.relative_to(bench).parts[0] for path in bench.rglob("*") if path.is_dir()}
     assert parts == {"attention", "environment", "figures", "tables"}
-    assert sorted(p.name for p in (bench / "figures").iterdir()) == ["attention_cost.png", "attention_cost.svg"]
+    drawn = ["attention_cost.pdf", "attention_cost.png", "attention_cost.svg"]
+    assert sorted(p.name for p in (bench / "figures").iterdir()) == drawn
     page = (bench / "report.html").read_text()
     assert "a benchmark without trained models" in page and "train seeds" not in page
 

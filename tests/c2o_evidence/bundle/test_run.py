@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from c2o_evidence.errors import SuiteError
+from c2o_evidence.live.state import BuildState, JobLine
+from c2o_evidence.live.view import PlainView
 from c2o_evidence.progress import (
     Job,
     TrainingProgress,
@@ -24,7 +26,6 @@ from c2o_evidence.progress import (
     seconds_left,
 )
 from c2o_evidence.run import Build, only_tells, run_suite, snakemake_command
-from c2o_evidence.run_view import BuildState, PlainView
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.suite import load_suite
 from c2o_evidence.workload import jobs_of
@@ -76,6 +77,18 @@ def test_a_killed_snakemake_is_a_failure(root: Path, monkeypatch: pytest.MonkeyP
     out = io.StringIO()
     assert run_suite("toy", [], root, out) == 1
     assert "what is done is kept" in out.getvalue()
+
+
+def test_the_command_as_typed_is_the_one_that_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C2O_TYPED", "make toy")  # as the Makefile does
+    out = io.StringIO()
+    for end in ((1, False), (1, True), (0, False)):
+        monkeypatch.setattr(Build, "run", lambda *_, end=end: end)
+        assert run_suite("toy", ["--until", "first"], root, out) == {(1, False): 1, (1, True): 130, (0, False): 0}[end]
+    told = out.getvalue()
+    assert told.count("make toy") == 3 and "c2o run" not in told
+    assert "done as far as asked (--until), 0s; deliverables/toy was not made\ngo on:   make toy\n" in told
+    assert "complete" not in told
 
 
 def test_unknown_suite_is_told_before_anything_runs(root: Path) -> None:
@@ -212,17 +225,17 @@ def test_jobs_of_a_suite(root: Path) -> None:
         ("train", "baseline", 1),
     ]
     assert all(job.done and job.seconds > 0 for job in jobs)
-    assert {job.stage for job in jobs} == {"train", "eval", "timing", "attention"}
+    assert {job.stage for job in jobs} == {"train", "eval", "timing", "attention", "gallery"}
     assert jobs[0].iterations == 100
 
 
 def test_plain_view_is_sparing() -> None:
-    stream = io.StringIO()
-    view = PlainView(stream, interval_s=3600)
-    training = [TrainingProgress("student", 1, 5, 20, 1.25, 2.0, 30.0, True)]
+    lines: list[str] = []
+    view = PlainView(lines.append, interval_s=3600)
+    running = [JobLine("train student, seed 1", TrainingProgress("student", 1, 5, 20, 1.25, 2.0, 30.0, True))]
     for done in range(3):
-        view.update(BuildState(0.25, 90.0, 10.0, done, 5, ["train student, seed 1"], training, "planning"))
-    (line,) = stream.getvalue().splitlines()
+        view.update(BuildState("planning", 0.25, 90.0, 10.0, done, 5, running=running))
+    (line,) = lines
     assert line[10:] == (" 25 % | step 0/5 | about 1m30s left | student seed 1: 5/20, loss 1.250, 2.00 s/it, 30s left")
 
 

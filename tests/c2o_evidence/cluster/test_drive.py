@@ -43,6 +43,8 @@ class Snakemake:
             for line in lines:
                 build.log.feed(line)
             build.stalled = end if isinstance(end, str) else ""
+            if end == 0:
+                (build.root / build.target).mkdir(parents=True)
             return (end, False) if isinstance(end, int) else (-9, end == "Ctrl-C")
 
         def clear(root: Path, keep: bool, say: object, whose: str = "") -> int:

@@ -6,24 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from c2o_evidence.figures.canvas import COLOURS, MARKERS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-MARKERS = "osD^v<>P"
 
 
-def comparison_bars(axes: Axes, comparisons: Sequence[Row], labels: Mapping[str, str], colours: Sequence[str]) -> None:
+def comparison_bars(axes: Axes, comparisons: Sequence[Row], labels: Mapping[str, str]) -> None:
     """One bar a comparison: the mean difference of AP paired over train seeds, with its 95 % interval.
 
     Coloured where the interval leaves out 0, grey where it does not.
     """
     for position, row in enumerate(comparisons):
         decided = row["holds"] in ("yes", "no")
-        colour = (colours[0] if row["mean_diff"] > 0 else colours[1]) if decided else "#999999"
+        colour = (COLOURS[0] if row["mean_diff"] > 0 else COLOURS[1]) if decided else "#999999"
         if math.isfinite(row["mean_diff"]):
-            axes.barh([position], [row["mean_diff"]], height=0.6, color=colour)
+            axes.barh([position], [row["mean_diff"]], height=0.6, color=colour, gid=f"comparison:{row['a']}:{row['b']}")
         if math.isfinite(row["ci95_low"]):
             axes.plot([row["ci95_low"], row["ci95_high"]], [position, position], color="black", linewidth=1.2)
     axes.axvline(0.0, color="black", linewidth=0.8)
@@ -34,7 +35,7 @@ def comparison_bars(axes: Axes, comparisons: Sequence[Row], labels: Mapping[str,
     axes.set_xlabel("difference of mean AP (line: 95 % t interval, paired over train seeds)", fontsize=8)
 
 
-def attention_cost(figure: Figure, rows: Sequence[Row], colours: Sequence[str]) -> None:
+def attention_cost(figure: Figure, rows: Sequence[Row]) -> None:
     """Time (above) and peak memory (below) of a call over the number of nodes: a column a bias, a line a kernel.
 
     All axes are logarithmic, each row of panels has one scale. A kernel that does not run here is left out: the table
@@ -50,7 +51,7 @@ def attention_cost(figure: Figure, rows: Sequence[Row], colours: Sequence[str]) 
             own = [r for r in rows if (r["impl"], r["backend"], r["bias"], r["status"]) == (impl, backend, bias, "ok")]
             own.sort(key=lambda row: (row["dtype"], row["nodes"], row["batch"]))
             style: dict[str, Any] = {
-                "color": colours[index % len(colours)],
+                "color": COLOURS[index % len(COLOURS)],
                 "marker": MARKERS[index % len(MARKERS)],
                 "markersize": 3,
                 "linewidth": 1.0,
