@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -111,6 +112,30 @@ def test_a_page_is_the_same_on_the_site_and_where_the_repository_is_read(site: P
         article = built[built.index("<article") : built.index("</article>")]
         plain = MarkdownIt("commonmark").enable("table").render(source.read_text(encoding="utf-8"))
         assert Page(article).elements == Page(plain).elements, source.name
+
+
+def test_the_search_works_for_a_page_that_is_opened_as_a_file(site: Path) -> None:
+    """In a browser: no request off the site, no error, and a word is found."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make extras)")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        assert not os.environ.get("C2O_REQUIRE_BROWSER"), "Chromium is not installed"
+        pytest.skip("Chromium is not installed")
+    asked: list[str] = []
+    wrong: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+        page.goto((site / "reference" / "suite.html").as_uri())
+        page.locator(".md-search__input").click()
+        page.keyboard.type("wilcoxon", delay=20)
+        page.wait_for_selector(".md-search-result__item a[href*='statistics.html']", state="attached", timeout=60_000)
+        browser.close()
+    assert wrong == []
+    assert len(asked) > 5 and [url for url in asked if not url.startswith(site.as_uri())] == []
 
 
 class TestReference:

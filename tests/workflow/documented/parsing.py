@@ -18,7 +18,12 @@ PLACEHOLDERS = re.compile(r"[A-Z]+(_reduced)?$|…$")
 
 def fault_of(text: str, root: Path) -> str | None:
     """What a program of this project does not take in a whole command, or None. Other programs are not asked."""
-    words = [word for word in shlex.split(text.split(" && ")[-1]) if word != "…"]
+    faults = (_fault_of_part(part, root) for part in text.split(" && "))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _fault_of_part(text: str, root: Path) -> str | None:
+    words = [word for word in shlex.split(re.split(r" [|>]", text)[0]) if word != "…"]
     for launcher in ("torchrun", "srun"):
         if words[0] == launcher:
             words = ["python", *words[words.index("-m") :]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from c2o_evidence import cli
 from tests.workflow.conftest import ROOT
 from tests.workflow.documented.parsing import fault_of, fault_of_mention
 from tests.workflow.documented.reading import Command, in_blocks, in_text, pages
@@ -68,6 +69,14 @@ def test_mentions_name_what_there_is() -> None:
     mentions = [mention for page in pages(ROOT) for mention in in_text(ROOT, page)]
     assert len(mentions) > 50
     assert [f"{each}: {fault}" for each in mentions if (fault := fault_of_mention(each.text, ROOT))] == []
+
+
+def test_examples_of_the_help_are_taken() -> None:
+    """What `c2o COMMAND --help`, and with it the reference, gives as examples."""
+    texts = [cli.OVERVIEW, *(command.HELP for command in cli.COMMANDS.values())]
+    examples = [line for text in texts for line in re.findall(r"(?m)^  (c2o .+?)(?: {2,}.*)?$", text)]
+    assert len(examples) > 40
+    assert [f"{example}: {fault}" for example in examples if (fault := fault_of(example, ROOT))] == []
 
 
 def test_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ WAYS = (
     as_written(r"(cp|chmod|echo|sed|rm|sh -c|\.) .*"),
     # the other commands of c2o
     as_written(r"c2o diff .*", exits=(0, 1), **{"A B": "tiny some/bundle"}),
-    as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", **{" a b ": " student_1 baseline_1 "}),
+    as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", exits=(2,), **{" a b ": " student_1 baseline_1 "}),
     as_written(r"c2o (show|stats|sign|checklist|model-card|tables|adopt|gc|status|doctor) ?.*"),
     as_written(r"c2o data (list|plan \w+)"),
     as_written(r"c2o data check coco", exits=(2,)),  # it is not here
