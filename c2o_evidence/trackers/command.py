@@ -98,8 +98,10 @@ def track_built(suite: str, root: Path, stream: TextIO | None = None) -> None:
 
 
 def _hint(to: str, place: str) -> str:
+    """What to type to look at it."""
+    ui = f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {place}"
     return {
         "tensorboard": f" (tensorboard --logdir {place})",
-        "mlflow": "" if place.startswith("http") else f" (mlflow ui --backend-store-uri {place})",
+        "mlflow": f" ({ui})" if place.startswith(("file:", "/", ".")) else "",
         "wandb": f" (wandb sync {place}/wandb/offline-run-* uploads them)",
     }[to]
