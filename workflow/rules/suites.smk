@@ -264,3 +264,4 @@ def suite_list():
 
 
 include: "gpus.smk"
+include: "report.smk"
