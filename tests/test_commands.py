@@ -207,6 +207,13 @@ class TestContinuousIntegration:
         assert ran.faults(self.results(file, passed | no_slurm)) == [
             "tests.slurm.test_z: skipped, but it must run: SLURM is not installed (slurmd not found)"
         ]
+        no_browser = {"tests.browser.test_z": "browser tests: no chromium here"}
+        monkeypatch.delenv("C2O_REQUIRE_BROWSER", raising=False)
+        assert ran.faults(self.results(file, passed | no_browser)) == []
+        monkeypatch.setenv("C2O_REQUIRE_BROWSER", "1")
+        assert ran.faults(self.results(file, passed | no_browser)) == [
+            "tests.browser.test_z: skipped, but it must run: browser tests: no chromium here"
+        ]
         del passed["tests.workflow.test_a.test_b"]
         assert ran.faults(self.results(file, passed)) == ["tests.workflow: no test passed"]
         part = {"tests.workflow.test_a.test_b": None}

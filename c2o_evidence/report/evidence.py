@@ -1,4 +1,4 @@
-"""From a number to what stands behind it: runs, results files, checkpoints with their digests, commands to check them."""
+"""From a number to what stands behind it: runs, results files, checkpoints with their digests, commands."""
 
 from __future__ import annotations
 
