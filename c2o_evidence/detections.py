@@ -21,7 +21,7 @@ import numpy.typing as npt
 from c2o_evidence.atomic import atomic_path
 from c2o_evidence.errors import DetectionsError
 from c2o_evidence.json_file import parse_json
-from c2o_evidence.limits import MAX_DETECTIONS_FILE, MAX_DETECTIONS_HEADER
+from c2o_evidence.limits import MAX_CATEGORIES, MAX_DETECTIONS_FILE, MAX_DETECTIONS_HEADER
 from c2o_evidence.plain_file import LIMITS, open_plain
 
 MAX_COUNT = 1 << 36  # of detections, and of bytes of a file
@@ -203,6 +203,24 @@ def read_detections_metadata(path: Path | str) -> dict[str, str]:
         header, _ = _read_header(path, stream)
     metadata: dict[str, str] = header.get("__metadata__", {})
     return metadata
+
+
+def read_class_names(path: Path | str) -> tuple[str, ...] | None:
+    """Class names in label order, as stored with the detections; None for a file without them.
+
+    Raises:
+        DetectionsError: as `read_detections_metadata`, or they are no list of names.
+    """
+    text = read_detections_metadata(path).get("class_names")
+    if text is None:
+        return None
+    try:
+        names = parse_json(text.encode("utf-8"), most=MAX_CATEGORIES)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DetectionsError(f"{path}: class_names: {text[:200]!r} is not a list of names; restore the file")
+    return tuple(names)
 
 
 def _open(path: Path | str) -> BinaryIO:

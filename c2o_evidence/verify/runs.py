@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2o_evidence.errors import DetectionsError, EvidenceError
+from c2o_evidence.errors import EvidenceError
 from c2o_evidence.json_file import parse_json
-from c2o_evidence.limits import MAX_CATEGORIES, MAX_DATA_MANIFEST, MAX_DETECTIONS_PER_IMAGE, MAX_JSON_VALUES
+from c2o_evidence.limits import MAX_DATA_MANIFEST, MAX_DETECTIONS_PER_IMAGE, MAX_JSON_VALUES
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite
 from c2o_evidence.verify.findings import Finding
@@ -66,22 +66,6 @@ def _load_truth(path: str) -> None:
         _truth = error  # raised with the first task: a worker that fails here is only gone
 
 
-def _class_names(path: str) -> tuple[str, ...]:
-    """Class names in label order: as stored with the detections, else the annotations' by ascending id."""
-    from c2o_evidence.detections import read_detections_metadata
-
-    text = read_detections_metadata(path).get("class_names")
-    if text is None:
-        return tuple(_truth.class_names)
-    try:
-        names = parse_json(text.encode("utf-8"), most=MAX_CATEGORIES)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DetectionsError(f"{path}: class_names: {text[:200]!r} is not a list of names; restore the file")
-    return tuple(names)
-
-
 def _analyst(class_names: tuple[str, ...]) -> Analyst:
     from c2o_evidence.analysis.run import Analyst
 
@@ -92,7 +76,7 @@ def _analyst(class_names: tuple[str, ...]) -> Analyst:
 
 def evaluate_file(task: Task) -> Evaluated:
     """AP of all runs in one file of detections; for worker processes, after `_load_truth`."""
-    from c2o_evidence.detections import read_detections
+    from c2o_evidence.detections import read_class_names, read_detections
     from c2o_evidence.metrics import coco_metrics
 
     if isinstance(_truth, EvidenceError):
@@ -100,7 +84,8 @@ def evaluate_file(task: Task) -> Evaluated:
     result = Evaluated()
     try:
         runs = read_detections(task.path, MAX_DETECTIONS_PER_IMAGE * len(_truth.images))
-        result.class_names = _class_names(task.path)
+        stored = read_class_names(task.path)
+        result.class_names = tuple(_truth.class_names) if stored is None else stored
         analyst = _analyst(result.class_names) if task.closer else None
         for key in task.keys:
             if key in runs:

@@ -227,7 +227,9 @@ RULES = (
     # What is written from tables: written again and compared.
     rule("sums|lists|digests", "digit", "text-table|readme|page", "row-edited {self}"),
     rule("sums|lists|digests", "digit", "verifier", "changed {self}"),
-    rule("sums|lists|digests", "digit", "svg", "changed {self}", "row-edited report.html"),
+    rule(
+        "sums|lists|digests", "digit", "svg", "changed {self}"
+    ),  # and the page, where it is in what the page takes over
     rule("sums|lists|digests", "pixel", "png", "changed {self}"),
     rule("sums|lists", "digit", "lock", "stale {self}"),
     unseen("digests", "digit", "lock", LEDGER),
@@ -268,8 +270,8 @@ DEPENDENTS: dict[str, tuple[str, ...]] = {
     "detail": (f"{ANY_ROW} {{self}}", f"stale {RECORD}", "row-edited report.html"),
     "text-table": (f"{ANY_ROW} {{self}}", f"stale {RECORD}"),
     "svg": ("changed figures/*.svg", "row-edited report.html", "malformed|unsafe {self}"),
-    "png": ("changed figures/*.png",),
-    "pdf": ("changed figures/*.pdf",),
+    "png": ("changed figures/*.png", "row-edited report.html"),  # which names the files of a figure
+    "pdf": ("changed figures/*.pdf", "row-edited report.html"),
     "manifest": (f"{ANY_ROW} {{self}}", "row-edited report.html"),
     "annotations": ("malformed|stale data/*", "row-*|malformed eval/*", *ABOVE),
     "data-manifest": ("malformed|stale data/*", "stale */record.json", "stale eval/*/results.tsv",
