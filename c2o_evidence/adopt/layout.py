@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from c2o_evidence.code import code_digest
@@ -41,7 +42,7 @@ class Layout:
                     return self.bundle / after / name.removeprefix(before)
         return self.root / name
 
-    @property
+    @cached_property
     def extent(self) -> Extent:
         """What there should be beside what the suite tells, by the curves that lie here."""
         return extent_of(self.path(f"results/{self.suite.name}/"), self.suite)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from c2o_evidence.figures.canvas import COLOURS, MARKERS
+from c2o_evidence.figures.canvas import COLOURS, MARKERS, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,6 +67,7 @@ def attention_cost(figure: Figure, rows: Sequence[Row]) -> None:
         for panel in (above, below):
             panel.set_xscale("log")
             panel.set_yscale("log")
+            plain_ticks(panel.yaxis)
             panel.set_xticks(nodes, [str(count) for count in nodes], fontsize=6, rotation=90)
             panel.set_xticks([], minor=True)
             panel.tick_params(axis="y", labelsize=7)

@@ -69,10 +69,10 @@ def ap_limits(values: Sequence[float]) -> tuple[float, float] | None:
 
 def plain_ticks(axis: Axis) -> None:
     """Log ticks as plain numbers, 20 and not 2 x 10^1."""
-    from matplotlib.ticker import LogLocator, ScalarFormatter
+    from matplotlib.ticker import LogLocator
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(ScalarFormatter())
+    axis.set_major_formatter("{x:g}")
     axis.set_tick_params(which="minor", bottom=False, left=False, labelbottom=False, labelleft=False)
 
 

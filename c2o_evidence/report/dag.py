@@ -9,8 +9,9 @@ from c2o_evidence.report.source import Source
 from c2o_evidence.tables import text
 
 DATA = "(data)"
-LETTER, LINE, PAD = 6.7, 17, 10  # px: mean width of a letter at 12 px, height of a line, inner margin
+LETTER, BOLD, LINE, PAD = 6.7, 7.6, 17, 10  # px: mean width of a letter at 12 px, height of a line, inner margin
 GAP_X, GAP_Y, WAY = 46, 16, 10  # px between layers, between boxes, height kept for an edge that passes a layer
+ASIDE = 5  # px that a teacher's edge runs below that of the start
 SWEEPS = 4
 
 
@@ -58,7 +59,7 @@ def drawing(source: Source) -> dict[str, Any] | None:
         "width": round(width),
         "height": round(height),
         "boxes": [_shown(box, source) for box in boxes.values() if not box.passing],
-        "edges": [{"d": _curve([boxes[name] for name in path]), "kind": kind} for path, kind in edges],
+        "edges": [{"d": _curve([boxes[name] for name in path], kind), "kind": kind} for path, kind in edges],
         "said": _said(source),
     }
 
@@ -104,8 +105,9 @@ def _place(layers: list[list[_Box]], data: str) -> tuple[float, float]:
     x, most = 1.0, max(heights)
     for layer, height in zip(layers, heights, strict=True):
         names = [data if box.name == DATA else box.name for box in layer if not box.passing]
-        texts = names + [line["text"] for box in layer for line in box.lines]
-        width = max(LETTER * max(map(len, texts), default=0) + 2 * PAD, 60.0)
+        widths = [BOLD * len(name) for name in names]
+        widths += [LETTER * len(line["text"]) for box in layer for line in box.lines]
+        width = max(max(widths, default=0.0) + 2 * PAD, 60.0)
         y = 1 + (most - height) / 2
         for box in layer:
             box.x, box.y, box.width = x, y, width
@@ -114,12 +116,12 @@ def _place(layers: list[list[_Box]], data: str) -> tuple[float, float]:
     return x - GAP_X + 1, most + 2
 
 
-def _curve(path: list[_Box]) -> str:
-    first = path[0]
-    x, y = first.x + first.width, first.y + first.height / 2
+def _curve(path: list[_Box], kind: str) -> str:
+    first, aside = path[0], ASIDE if kind == "teacher" else 0
+    x, y = first.x + first.width, first.y + first.height / 2 + aside
     d = f"M{x:.0f} {y:.0f}"
     for box in path[1:]:
-        to_y = box.y + box.height / 2
+        to_y = box.y + box.height / 2 + aside
         middle = (x + box.x) / 2
         d += f"C{middle:.0f} {y:.0f} {middle:.0f} {to_y:.0f} {box.x:.0f} {to_y:.0f}"
         x, y = box.x + (box.width if box.passing else 0), to_y

@@ -24,7 +24,7 @@ SHOWN_FROM = 0.5  # score
 BEST = 5  # shown of a picture where nothing reaches that score
 IOU = 0.5
 MAX_SHOWN = 60  # boxes of one picture, one step or one scene
-MAX_EDGES = 60
+MAX_EDGES = 30
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _drawn(item: _Shown, image: dict[str, Any]) -> dict[str, Any]:
         "name": item.name,
         "score": text.number(item.score),
         "right": item.right,
-        "opacity": round(min(1.0, max(0.12, item.score)), 2),
+        "opacity": round(min(1.0, max(0.3, item.score)), 2),
         "size": round(size, 1),
         "text_x": round(x1 + 1, 1),
         "text_y": round(y1 - 1.5 if y1 > 1.4 * size else y1 + size, 1),
@@ -215,7 +215,7 @@ def _scene(
     centres = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in scene["nodes"]]
     strongest = sorted(((w, i, j) for i, j, w in scene["edges"] if i != j), key=lambda e: (-e[0], e[1], e[2]))
     most = strongest[0][0] if strongest and strongest[0][0] > 0 else 1.0
-    called = [f"{number} {class_name(label, names)}" for number, label in enumerate(scene["classes"], 1)]
+    called = [f"{number} ({class_name(label, names)})" for number, label in enumerate(scene["classes"], 1)]
     ends = {end for _, i, j in strongest[:MAX_EDGES] for end in (i, j)}
     return {
         "label": source.labels.get(scene["exp_id"], scene["exp_id"]),
@@ -224,7 +224,7 @@ def _scene(
         "evidence": source.anchor("row", scene["exp_id"]),
         "total": len(scene["edges"]),
         "nodes": [
-            _drawn(_Shown(box, called[index], scene["scores"][index], True), picture)
+            _drawn(_Shown(box, str(index + 1), scene["scores"][index], True), picture)
             for index, box in enumerate(scene["nodes"])
             if index in ends or scene["scores"][index] >= SHOWN_FROM
         ][:MAX_SHOWN],

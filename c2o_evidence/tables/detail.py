@@ -6,7 +6,6 @@ All means are over the runs of a row of the suite.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from c2o_evidence import stats
 from c2o_evidence.analysis import BACKGROUND, IOUS, KINDS, MISSED, RECALLS, RunAnalysis
 from c2o_evidence.annotations import load_ground_truth
-from c2o_evidence.detections import read_detections, read_detections_metadata
+from c2o_evidence.detections import read_class_names, read_detections
 from c2o_evidence.errors import TableError
 from c2o_evidence.suite import Suite
 from c2o_evidence.tables.rows import by_row, runs_of
@@ -134,13 +133,14 @@ def analyse_runs(base: Path, suite: Suite, annotations: Path) -> dict[RunId, Run
     analysts: dict[tuple[str, ...], Analyst] = {}
     for experiment, seed in suite.eval_jobs:
         path = base / "eval" / experiment / f"seed{seed}" / "detections.safetensors"
-        text = read_detections_metadata(path).get("class_names")
-        names = tuple(json.loads(text)) if text else truth.class_names
-        analyst = analysts.setdefault(names, Analyst(truth, names)) if names not in analysts else analysts[names]
+        stored = read_class_names(path)
+        names = truth.class_names if stored is None else stored
+        if names not in analysts:
+            analysts[names] = Analyst(truth, names)
         found = read_detections(path)
         for row in suite.rows_of(experiment):
             for eval_seed in suite.eval_seeds:
                 if (row.exp_id, eval_seed) not in found:
                     raise TableError(f"{path}: {row.exp_id}/{eval_seed}: this run is not there; evaluate again")
-                analyses[row.exp_id, seed, eval_seed] = analyst.analyse(found[row.exp_id, eval_seed])
+                analyses[row.exp_id, seed, eval_seed] = analysts[names].analyse(found[row.exp_id, eval_seed])
     return analyses

@@ -202,7 +202,7 @@ class _Check:
             self.add(Finding("row-missing", f"{folder}/detections.safetensors", "this run is not there", row=row))
         found = self._text(path)
         if found is None:
-            self.add(Finding("missing", path, "cannot be read"))
+            self.add(Finding("malformed" if path in self.digests else "missing", path, "cannot be read"))
         elif rows:
             self._compare(path, "results", rows, found)
         return rows

@@ -12,39 +12,24 @@ import pytest
 
 from c2o_evidence.report import render_report
 from c2o_evidence.suite import load_resolved_suite
+from tests.browser.chromium import missing, started
 from tests.browser.pictures import write_gallery
 from tests.drills.sandbox import honest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 GALLERY = {"base_4": "baseline", "student_1": "student"}
-
-
-def _missing() -> str:
-    if not Path(CHROMIUM).exists():
-        return "no chromium here (Debian: apt-get install chromium)"
-    try:
-        import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return "no playwright for a browser here (make extras)"
-    return ""
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
-    if why := _missing():
+    if why := missing():
         if os.environ.get("C2O_REQUIRE_BROWSER"):
             pytest.fail(f"C2O_REQUIRE_BROWSER is set, but: {why}")
         pytest.skip(f"browser tests: {why}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Without a sandbox of its own: root (in a container) cannot have one, and the page is our own.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+    with started() as running:
+        yield running
 
 
 @dataclass

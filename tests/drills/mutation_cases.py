@@ -219,8 +219,12 @@ NOT_THERE = {
     *(("number", kind) for kind in ("timing", "attention", "curve")),  # these are in MEASURED, column by column
     ("label", "curve"),
     ("reorder", "comparisons"),  # one row
-    *((name, kind) for name in ("digest", "path") for kind in ("summary", "main", "comparisons", "attention", "curve")),
-    *(("seed", kind) for kind in ("summary", "main", "comparisons", "attention")),
+    *(
+        (name, kind)
+        for name in ("digest", "path")
+        for kind in ("summary", "main", "comparisons", "detail", "attention", "curve")
+    ),
+    *(("seed", kind) for kind in ("summary", "main", "comparisons", "detail", "attention")),
     *(("told-seed", kind) for kind in ("timing-record", "attention-record", "tables-record", "gallery-record")),
     *((name, "attention-record") for name in ("material-digest", "drop-material")),
 }
@@ -245,9 +249,20 @@ def planned() -> Iterator[tuple[str, str, str, str, Change]]:
     for seal, kinds in (("none", ("model", "summary", "svg")), ("lists", ("model", "svg"))):
         added = [name for name in ADDED if (seal, name) != ("lists", "add-directory")]  # no list has directories
         yield from ((seal, name, kind, one_of(kind, rng), ADDED[name]) for kind in kinds for name in added)
-    for kind in ("model", "config", "curve", "train-record", "results", "detections", "eval-record", "svg", "png"):
+    for kind in (
+        "model",
+        "config",
+        "curve",
+        "train-record",
+        "results",
+        "detections",
+        "eval-record",
+        "svg",
+        "png",
+        "pdf",
+    ):
         for name, edit in (("swap", change.swap), ("copy-over", change.copy_over)):
-            kinds = KINDS[kind] if kind in ("svg", "png") else KINDS[kind][-2:]  # the two seeds of the student
+            kinds = KINDS[kind] if kind in ("svg", "png", "pdf") else KINDS[kind][-2:]  # the two seeds of the student
             kinds = KINDS[kind][2:4] if kind == "config" else kinds  # those of one experiment are equal
             function = whole(kinds, edit)
             yield from ((seal, name, kind, kinds[0], function) for seal in ("none", "lists"))

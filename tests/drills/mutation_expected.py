@@ -84,7 +84,15 @@ RULES = (
     rule("none", "add-hidden", "*", "extra {dir}/.hidden", **FILES),
     rule("none", "add-empty", "*", "extra {dir}/empty", **FILES),
     rule("none", "add-directory", "*", "extra {dir}/directory", **FILES),
-    rule("none", "swap", "svg|png|config", "swapped {self}", also=("swapped *",), words="carries the content", **FILES),
+    rule(
+        "none",
+        "swap",
+        "svg|png|pdf|config",
+        "swapped {self}",
+        also=("swapped *",),
+        words="carries the content",
+        **FILES,
+    ),
     rule("none", "swap", "*", "swapped {self}", also=("swapped *", "stale *.sha256"), words=SEEDS, **FILES),
     rule(
         "none", "copy-over", "*", "changed {self}", also=("stale {self}.sha256",), words="carries the content", **FILES
@@ -97,12 +105,12 @@ RULES = (
     rule(
         "sums",
         BYTES,
-        "config|curve|results|detections|timing|attention|runs|summary|main|comparisons|text-table",
+        "config|curve|results|detections|timing|attention|runs|summary|main|comparisons|detail|text-table",
         f"stale {CRATE}",
         f"stale|swapped {RECORD}",
     ),
     rule("sums", BYTES, "*-record|page", f"stale {CRATE}"),
-    rule("sums", BYTES, "svg|png", f"stale {CRATE}", "changed {self}"),
+    rule("sums", BYTES, "svg|png|pdf", f"stale {CRATE}", "changed {self}"),
     rule("sums", BYTES, "gallery", f"stale {CRATE}", f"stale {RECORD}"),
     rule("sums", BYTES, "picture", f"stale {CRATE}", "stale gallery/record.json", "stale gallery/gallery.json"),
     rule("sums", BYTES, "manifest", f"stale {CRATE}", f"{ANY_ROW} {{self}}"),
@@ -131,15 +139,16 @@ RULES = (
     rule("lists", "swap|copy-over", "config", "stale {self}", "stale|swapped {dir}/record.json"),
     rule("lists", "swap|copy-over", "curve", "stale|swapped {dir}/record.json", "changed figures/loss_curves.svg"),
     rule("lists", "swap|copy-over", "*-record", "swapped {self}", "stale {self}"),
-    rule("lists", "swap|copy-over", "svg|png", "changed {self}"),
+    rule("lists", "swap|copy-over", "svg|png|pdf", "changed {self}"),
     # Cells and rows: the digest in the record of the job, and without it the recomputation.
     rule("lists|digests", "number|path", "results|runs|summary|main|comparisons|manifest|timing", "row-edited {self}"),
+    rule("lists|digests", "number", "detail", "row-edited|row-missing {self}"),  # a recall is a number and a name
     rule("lists|digests", "digest", "results|runs|manifest|timing", "stale|swapped {self}"),
     rule("lists|digests", "seed", "results|runs|manifest", "row-missing {self}", "row-extra {self}"),
     rule("lists|digests", "seed", "timing", "row-edited {self}"),
     rule("lists|digests", "seed", "curve", "row-missing|row-reordered|used-twice {self}"),
     rule("lists|digests", "label", "results|runs|manifest|timing", "row-missing {self}", "row-extra {self}"),
-    rule("lists|digests", "label", "summary|main|comparisons", "row-edited|row-missing {self}"),
+    rule("lists|digests", "label", "summary|main|comparisons|detail", "row-edited|row-missing {self}"),
     rule("lists|digests", "label", "attention", "used-twice {self}"),
     rule("lists|digests", "duplicate-row", "*", "used-twice {self}"),
     rule("lists|digests", "reorder", "attention", "changed figures/attention_cost.svg"),
@@ -225,7 +234,9 @@ RULES = (
     # What is written from tables: written again and compared.
     rule("sums|lists|digests", "digit", "text-table|readme|page", "row-edited {self}"),
     rule("sums|lists|digests", "digit", "verifier", "changed {self}"),
-    rule("sums|lists|digests", "digit", "svg", "changed {self}", "row-edited report.html"),
+    rule(
+        "sums|lists|digests", "digit", "svg", "changed {self}"
+    ),  # and the page, where it is in what the page takes over
     rule("sums|lists|digests", "pixel", "png", "changed {self}"),
     rule("sums|lists", "digit", "lock", "stale {self}"),
     unseen("digests", "digit", "lock", LEDGER),
@@ -266,9 +277,11 @@ DEPENDENTS: dict[str, tuple[str, ...]] = {
     "summary": (f"{ANY_ROW} {{self}}", f"stale {RECORD}", "row-edited report.html"),
     "main": (f"{ANY_ROW} {{self}}", f"stale {RECORD}"),
     "comparisons": (f"{ANY_ROW} {{self}}", f"stale {RECORD}", "row-edited report.html"),
+    "detail": (f"{ANY_ROW} {{self}}", f"stale {RECORD}", "row-edited report.html"),
     "text-table": (f"{ANY_ROW} {{self}}", f"stale {RECORD}"),
     "svg": ("changed figures/*.svg", "row-edited report.html", "malformed|unsafe {self}"),
-    "png": ("changed figures/*.png",),
+    "png": ("changed figures/*.png", "row-edited report.html"),  # which names the files of a figure
+    "pdf": ("changed figures/*.pdf", "row-edited report.html"),
     "manifest": (f"{ANY_ROW} {{self}}", "row-edited report.html"),
     "annotations": ("malformed|stale data/*", "row-*|malformed eval/*", "row-edited gallery/gallery.json", *ABOVE),
     "data-manifest": ("malformed|stale data/*", "row-edited gallery/gallery.json", "stale */record.json",

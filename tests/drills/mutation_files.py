@@ -4,8 +4,9 @@ TRAININGS = ("backbone/seed0", "baseline/seed0", "baseline/seed1", "student/seed
 EVALUATIONS = ("baseline/seed0", "baseline/seed1", "student/seed0", "student/seed1")
 FIGURES = (
     *("ap_over_steps", "attention_cost", "comparisons", "loss_curves", "match_curves", "speed_quality"),
-    "summary_strip",
+    *("summary_strip", "variance_split", "per_class", "precision_recall", "confusion", "error_types"),
 )
+DETAIL = ("per_class", "variance", "precision_recall", "confusion", "errors")
 
 KINDS: dict[str, tuple[str, ...]] = {
     "model": tuple(f"train/{name}/model.safetensors" for name in TRAININGS),
@@ -24,10 +25,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "summary": ("tables/summary.tsv",),
     "main": ("tables/main.tsv",),
     "comparisons": ("tables/comparisons.tsv",),
+    "detail": tuple(f"tables/{name}.tsv" for name in DETAIL),
     "text-table": ("tables/summary.md", "tables/summary.tex", "tables/main.md", "tables/main.tex"),
     "tables-record": ("tables/record.json",),
     "svg": tuple(f"figures/{name}.svg" for name in FIGURES),
     "png": tuple(f"figures/{name}.png" for name in FIGURES),
+    "pdf": tuple(f"figures/{name}.pdf" for name in FIGURES),
     "manifest": ("manifest.tsv",),
     "annotations": ("data/val.json",),
     "data-manifest": ("data/manifest.json",),
@@ -44,7 +47,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kind of file -> its paths."""
 
-TABLES = ("results", "runs", "summary", "main", "comparisons", "manifest", "timing", "attention", "curve")
+TABLES = ("results", "runs", "summary", "main", "comparisons", "detail", "manifest", "timing", "attention", "curve")
 RECORDS = ("train-record", "eval-record", "timing-record", "attention-record", "tables-record", "gallery-record")
 
 

@@ -1,7 +1,7 @@
 # ruff: noqa: E501  (a table: one parser an entry)
 """Every function of c2o_evidence that reads bytes from outside, with a valid file and the errors it may raise.
 
-`PARSERS` is what is fuzzed; `NOT_PARSERS` names the functions that open files and are none, each with the reason. A
+`PARSERS` is what is fuzzed; `NOT_PARSERS` (not_parsers.py) names the functions that open files and are none, each with the reason. A
 test holds the two against the source: a reader that is in neither fails it.
 """
 
@@ -300,7 +300,7 @@ PARSERS = (
         path.parent, {path.name: NO}, {path.name: NO}), ("verify.naming.said_sizes",), "ro-crate-metadata.json", raises=False),
     Parser("own files", of("ro-crate-metadata.json"), lambda path: own_files.check_own(
         _beside(path, "README.md"), _suite(), dict.fromkeys((path.name, "README.md"), NO)),
-        ("verify.own_files.check_own",), "ro-crate-metadata.json", raises=False),
+        ("verify.own_files.check_own", "verify.own_files.written_here",), "ro-crate-metadata.json", raises=False),
     Parser("lock of a bundle", lambda: b"matplotlib==3.9 \\\n", lambda path: pictures._locked(path.parents[1], "matplotlib"),
            ("verify.pictures._locked",), "environment/lock.txt", raises=False),
     Parser("png", of("figures/loss_curves.png"), lambda path: list(pictures._compare(
@@ -351,64 +351,3 @@ PARSERS = (
     *(Parser(f"show {place.rpartition('.')[2]}", of(place), show._show_file, ("show._read",), place)
       for place in (RESULTS, RECORD, MODEL)),
 )  # fmt: skip
-
-OURS = "reads a file of this package, or of the checkout's own sources"
-WRITES = "opens to write, or to flush, what we make ourselves"
-COPIES = "compares or copies bytes and takes no meaning from them"
-NOT_PARSERS = {
-    "adopt.check._of_index": COPIES,
-    "atomic._create": WRITES,
-    "atomic._sweep": WRITES,
-    "atomic.sync": WRITES,
-    "bundle.template": OURS,
-    "cli.main": WRITES,
-    "cluster.processes.processes": "reads /proc",
-    "cluster.processes.submitting": "reads /proc",
-    "code.code_digest": OURS,
-    "datasets.plan._deciding": OURS,
-    "detections.write_detections": WRITES,
-    "digest_cache.DigestCache._store": WRITES,
-    "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
-    "exchange.command._refuse_other": COPIES,
-    "exchange.command.latex_files": COPIES,
-    "freeze._copy_synced": COPIES,
-    "garbage.find._staged": COPIES,
-    "garbage.remove._held": WRITES,
-    "hardware._cpuinfo": "reads /proc",
-    "hardware._physical_cores": "reads /sys",
-    "lock.locked": WRITES,
-    "lock.wait_until_free": WRITES,
-    "manifest.merge_results_manifest": COPIES,
-    "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.load_ground_truth",
-    "plain_file.open_plain": "is what the parsers open files with",
-    "plain_file.open_looked_at": "is what the parsers open files with",
-    "plain_file.read_plain": "is what the parsers read files with",
-    "published.check._bound": "reads with sums.parse_sums, which is fuzzed, a file of the checkout",
-    "published.check.check_reference": COPIES,
-    "published.sources._frozen": "reads with sums.parse_sums and tsv.read_tsv, which are fuzzed",
-    "publish.source.read_source": "reads with sums.parse_sums, which is fuzzed, a list that was just verified",
-    "report.render.read_template": OURS,
-    "report.render.texts_digest": OURS,
-    "live.ending.print_result": "prints the summary that a build has just made here",
-    "live.redirect.Redirect.__init__": WRITES,
-    "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
-    "run_lock.take_run_lock": WRITES,
-    "schemas.load_schema": OURS,
-    "signing.command._sign_openssf": WRITES,
-    "signing.command._sign_ssh": WRITES,
-    "signing.openssf.require_public_key": "looks whether it is PEM; model_signing reads it, in a process of its own",
-    "signing.ssh.read_signature": "hands the bytes to ssh-keygen, in a process of its own",
-    "signing.statement.statement_of": "reads with yaml_file.load_yaml, which is fuzzed, and hashes the list",
-    "slots.directory.open_directory": "opens a directory",
-    "slots.directory.open_lock": WRITES,
-    "slots.holders.holders": "reads with holders.parse_holder, which has a property test beside its others",
-    "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
-    "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
-    "tables.command.tables_command": COPIES,
-    "trackers.runs._evaluation": "reads with yaml_file.load_yaml, which is fuzzed",
-    "trackers.runs._training": "reads with yaml_file.load_yaml, which is fuzzed, a file that has the digest of its record",
-    "trackers.tensorboard.EventFile.__init__": WRITES,
-    "trackers.tensorboard.LiveEvents._new_rows": "rows that the training of this very job writes; a damaged one is a line in the log",
-    "trained.TrainedStore.claim": WRITES,
-    "verify.files._list": "opens directories",
-}

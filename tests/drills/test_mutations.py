@@ -50,7 +50,7 @@ class Drill:
         self.facts = facts(self.bundle, derived=True)
         self.ledger = root / "ledger.tsv"
         digest = verify(self.bundle).root_digest
-        self.ledger.write_text(ledger_text(with_freeze([], "toy", digest, 73, 1, supersede=False)))
+        self.ledger.write_text(ledger_text(with_freeze([], "toy", digest, 100, 1, supersede=False)))
         self.found: Counter[str] = Counter()
         self.tried: Counter[str] = Counter()
         self.clean = self.false_alarms = 0
