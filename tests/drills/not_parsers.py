@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a table: one function an entry)
 """Functions that open files and are no parsers, each with the reason; the parsers are in parsers.py."""
 
 OURS = "reads a file of this package, or of the checkout's own sources"
@@ -37,7 +38,6 @@ NOT_PARSERS = {
     "report.render.read_template": OURS,
     "report.render.texts_digest": OURS,
     "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
-    "run.print_result": "prints the summary that a build has just made here",
     "run_lock.take_run_lock": WRITES,
     "schemas.load_schema": OURS,
     "signing.command._sign_openssf": WRITES,
