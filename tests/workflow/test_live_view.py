@@ -70,7 +70,7 @@ def test_a_view_on_a_terminal_and_an_interrupt_that_says_how_to_go_on(fresh) -> 
     terminal.read_until(lambda text: text.count("running 1") > 3)
     os.write(terminal.descriptor, b"\x03")
     code, text = terminal.end()
-    assert code != 0 and not (fresh.path / DATA).exists()
+    assert code == 1 and not (fresh.path / DATA).exists()
     last = [line for line in text.splitlines() if line.strip()][-1]
     assert re.fullmatch(rf"stopped after \d+s\. Training keeps its state: `python -m snakemake {DATA}` resumes\.", last)
     log = whole_log(text, fresh)
