@@ -1,7 +1,8 @@
 """Fail when what must run was skipped: `tests_ran.py RESULTS.xml …` reads pytest's JUnit files.
 
 A skip is fine only for something that a plain machine does not have; each part of the project and the
-end-to-end run must have passed tests. C2O_REQUIRE_SLURM says that SLURM has been installed: no skip for want of it.
+end-to-end run must have passed tests. C2O_REQUIRE_SLURM and C2O_REQUIRE_BROWSER say that SLURM and a browser have been
+installed: no skip for want of them.
 """
 
 import os
@@ -10,14 +11,21 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-MAY_SKIP = re.compile(r"CUDA|GPU|BCCD|SLURM|sbatch|/dev/shm|file system|as root|by root|C\+\+ compiler", re.IGNORECASE)
-FOR_WANT_OF_SLURM = re.compile(r"SLURM|sbatch", re.IGNORECASE)
+MAY_SKIP = re.compile(
+    r"CUDA|GPU|BCCD|SLURM|sbatch|browser|/dev/shm|file system|as root|by root|C\+\+ compiler", re.IGNORECASE
+)
+# Variable that says a thing has been installed -> a skip for want of it.
+REQUIRED = {
+    "C2O_REQUIRE_SLURM": re.compile(r"SLURM|sbatch", re.IGNORECASE),
+    "C2O_REQUIRE_BROWSER": re.compile(r"browser", re.IGNORECASE),
+}
 MUST_PASS = (
     "tests.c2o_model",
     "tests.c2o_evidence",
     "tests.workflow",
     "tests.drills",
     "tests.slurm",
+    "tests.browser",
     "tests.test_environment",
     "tests.test_commands",
 )
@@ -37,7 +45,7 @@ def faults(*results: Path) -> list[str]:
             passed.append(name)
             continue
         why = skip.get("message") or ""
-        required = os.environ.get("C2O_REQUIRE_SLURM") and FOR_WANT_OF_SLURM.search(why)
+        required = any(os.environ.get(name) and skip.search(why) for name, skip in REQUIRED.items())
         if required or not MAY_SKIP.search(why):
             bad.append(f"{name}: skipped, but it must run: {why}")
     bad += [f"{part}: no test passed" for part in MUST_PASS if not any(name.startswith(part) for name in passed)]

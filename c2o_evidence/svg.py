@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 ELEMENTS = frozenset(
     (
         *("svg", "g", "defs", "style", "path", "use", "rect", "circle", "line", "polyline", "polygon", "clipPath"),
-        *("text", "tspan", "title", "desc", "image", "symbol", "linearGradient", "stop"),
+        *("text", "tspan", "title", "desc", "image", "symbol", "linearGradient", "stop", "pattern"),
     )
 )
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -3,8 +3,8 @@
     python tests/run.py            every part: logs/tests-PART.xml and logs/tests-PART.log
     python tests/run.py -k word    arguments go to one pytest, which runs everything that they choose: logs/tests.xml
 
-A part is one pytest with session fixtures of its own, so tests that share a built bundle are in one part. What no part
-names is in the part `others`. A part's output is on the screen when it has ended.
+A part is one pytest with session fixtures of its own, so tests that share a build are in one part. What no part names
+is in the part `others`. A part's output is on the screen when it has ended.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ PARTS: dict[str, tuple[str, ...]] = {
     "end_to_end": tuple(f"tests/workflow/test_{name}.py" for name in OF_CLEAN),
     "suites": tuple(f"tests/workflow/test_{name}.py" for name in OF_BUILT_SUITES),
     "drills": ("tests/drills",),
-    "evidence": ("tests/c2o_evidence",),
+    "others": (),  # all that no part names
     "model": ("tests/c2o_model",),
+    "evidence": ("tests/c2o_evidence",),
 }
-OTHERS = "others"
-MOSTLY_WAITS = ("slurm",)  # for a cluster's timers: takes no place from the others
 EVERY_S = 60.0
 INTERRUPTED = 130
 
 
 def arguments_of(parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """What pytest is told to run in each part; the last one takes all tests that the others do not name."""
-    named = [path for paths in parts.values() for path in paths]
-    return {name: list(paths) for name, paths in parts.items()} | {OTHERS: [f"--ignore={path}" for path in named]}
+    """What pytest is told to run in each part; a part without paths takes all tests that the others do not name."""
+    rest = [f"--ignore={path}" for paths in parts.values() for path in paths]
+    return {name: list(paths) or rest for name, paths in parts.items()}
 
 
 class Part:
@@ -97,7 +96,7 @@ def run_all(parts: Mapping[str, Sequence[str]], at_once: int) -> int:
     told = time.monotonic()
     try:
         while waiting or running:
-            while waiting and sum(part.name not in MOSTLY_WAITS for part in running) < at_once:
+            while waiting and len(running) < at_once:
                 name = next(iter(waiting))
                 running.append(Part(name, waiting.pop(name)))
             time.sleep(0.1)

@@ -209,6 +209,13 @@ class TestContinuousIntegration:
         assert ran.faults(self.results(file, passed | no_slurm)) == [
             "tests.slurm.test_z: skipped, but it must run: SLURM is not installed (slurmd not found)"
         ]
+        no_browser = {"tests.browser.test_z": "browser tests: no chromium here"}
+        monkeypatch.delenv("C2O_REQUIRE_BROWSER", raising=False)
+        assert ran.faults(self.results(file, passed | no_browser)) == []
+        monkeypatch.setenv("C2O_REQUIRE_BROWSER", "1")
+        assert ran.faults(self.results(file, passed | no_browser)) == [
+            "tests.browser.test_z: skipped, but it must run: browser tests: no chromium here"
+        ]
         del passed["tests.workflow.test_a.test_b"]
         assert ran.faults(self.results(file, passed)) == ["tests.workflow: no test passed"]
         part = {"tests.workflow.test_a.test_b": None}
@@ -222,7 +229,7 @@ class TestContinuousIntegration:
         """The command that runs all tests below `tmp_path`, with two parts: those of SLURM and the others."""
         (tmp_path / "tests" / "slurm").mkdir(parents=True)
         shutil.copy(ROOT / "tests" / "run.py", tmp_path / "tests")
-        program = "import sys, run; run.PARTS = {'slurm': ('tests/slurm',)}; sys.exit(run.main([]))"
+        program = "import sys, run; run.PARTS = {'slurm': ('tests/slurm',), 'others': ()}; sys.exit(run.main([]))"
         return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'tests')!r}); {program}"]
 
     @pytest.mark.parametrize("fails", ["none", "tests/slurm/test_b.py", "tests/test_a.py"])
@@ -283,10 +290,9 @@ def test_it():
         for file in (ROOT / "tests").rglob("test_*.py"):
             assert sum(file == path or path in file.parents for path in named) <= 1, file
         alone = run.arguments_of(run.PARTS)
-        assert set(alone[run.OTHERS]) == {f"--ignore={path.relative_to(ROOT)}" for path in named}
-        assert sorted(path for part in run.PARTS for path in alone[part]) == sorted(
-            path.relative_to(ROOT).as_posix() for path in named
-        )
+        assert set(alone.pop("others")) == {f"--ignore={path.relative_to(ROOT)}" for path in named}
+        told = [path for paths in alone.values() for path in paths]
+        assert told == [path.relative_to(ROOT).as_posix() for path in named]
 
     def test_the_script_runs_what_a_developer_types(self) -> None:
         text = (ROOT / ".ci" / "run").read_text("utf-8")

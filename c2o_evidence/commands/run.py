@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 SUMMARY = "build a deliverable"
@@ -14,6 +15,8 @@ stops cleanly; the same command goes on where it stopped, also after a crash. Wh
 With `--on slurm` the jobs run on the cluster (profiles/slurm says how; docs/cluster.md says what to edit there).
 SLURM jobs that a killed run has left are cancelled first, or waited for; a driver that was killed or stands still is
 started again; Ctrl-C cancels the SLURM jobs. Trainings go on from the state that they have saved.
+
+C2O_TRACK=mlflow,wandb shows the results of a build that succeeded in these trackers (`c2o track`).
 
 examples:
   c2o run quick                                a first look, a few minutes
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
             behind.error(f"--{chosen[0]}: only with --on slurm")
         from c2o_evidence.run import run_suite
 
-        return run_suite(arguments.suite, extra, root)
+        return _tracked(run_suite(arguments.suite, extra, root), arguments.suite, extra, root)
     from c2o_evidence.cluster.drive import RESTARTS, Driving, run_on_slurm
     from c2o_evidence.cluster.watchdog import PATIENCE_S
 
@@ -70,7 +73,18 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
         patience=PATIENCE_S if arguments.patience is None else arguments.patience,
         restarts=RESTARTS if arguments.restarts is None else arguments.restarts,
     )
-    return run_on_slurm(arguments.suite, extra, root, driving)
+    return _tracked(run_on_slurm(arguments.suite, extra, root, driving), arguments.suite, extra, root)
+
+
+def _tracked(code: int, suite: str, extra: list[str], root: Path) -> int:
+    """The exit code of a build, which the trackers of C2O_TRACK are told of if it was one and succeeded."""
+    from c2o_evidence.run import only_tells
+
+    if code == 0 and os.environ.get("C2O_TRACK") and not only_tells(extra):
+        from c2o_evidence.trackers.command import track_built
+
+        track_built(suite, root)
+    return code
 
 
 def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 MOST_CLASSES = 40  # with a line of their own
 MOST_IN_MATRIX = 24  # classes of a confusion matrix
+ON = ("white", "white", "white", "black", "black", "black")  # numbers on the first six COLOURS
 NUMBERS_UP_TO = 12  # classes of a matrix whose cells have numbers too
-HATCHES = ("", "//", "\\\\", "--", "||", "")
 
 
 def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -165,7 +165,11 @@ def error_types(suite: Suite, rows: Sequence[Row]) -> Figure:
     for index, kind in enumerate(KINDS):
         values = [cells.get((row.exp_id, kind), math.nan) for row in suite.rows]
         known = [value if math.isfinite(value) else 0.0 for value in values]
-        _stack(axes, left, known, COLOURS[index], HATCHES[index], kind, [f"row:{r.exp_id}:{kind}" for r in suite.rows])
+        _stack(axes, left, known, COLOURS[index], kind, [f"row:{r.exp_id}:{kind}" for r in suite.rows])
+        for position, (start, value) in enumerate(zip(left, known, strict=True)):
+            if value > 0.3:  # wide enough for its number: colour alone must not tell
+                axes.text(start + value / 2, position, f"{value:.1f}", fontsize=6, ha="center", va="center",
+                          color=ON[index])  # fmt: skip
         left = [a + b for a, b in zip(left, known, strict=True)]
     rows_down(axes, suite)
     axes.set_xlabel("errors an image, among as many detections as there are objects", fontsize=8)
@@ -182,8 +186,8 @@ def variance_split(suite: Suite, rows: Sequence[Row]) -> Figure:
     train = [share if fine else 0.0 for share, fine in zip(shares, known, strict=True)]
     evaluated = [1.0 - share if fine else 0.0 for share, fine in zip(train, known, strict=True)]
     ids = [f"row:{row.exp_id}" for row in suite.rows]
-    _stack(axes, [0.0] * len(train), train, COLOURS[0], "", "train seeds", [f"{gid}:train" for gid in ids])
-    _stack(axes, train, evaluated, COLOURS[4], "//", "eval seeds", [f"{gid}:eval" for gid in ids])
+    _stack(axes, [0.0] * len(train), train, COLOURS[0], "train seeds", [f"{gid}:train" for gid in ids])
+    _stack(axes, train, evaluated, COLOURS[4], "eval seeds", [f"{gid}:eval" for gid in ids])
     for position, (row, fine) in enumerate(zip(suite.rows, known, strict=True)):
         if fine:
             spread = math.sqrt(by_id[row.exp_id]["var_train"] + by_id[row.exp_id]["var_eval"])
@@ -203,13 +207,12 @@ def _stack(
     left: Sequence[float],
     width: Sequence[float],
     colour: str,
-    hatch: str,
     label: str,
     ids: Sequence[str],
 ) -> None:
     """One part of each of several horizontal bars."""
     bars = axes.barh(
-        range(len(width)), width, left=left, height=0.7, color=colour, hatch=hatch, label=label, edgecolor="white",
+        range(len(width)), width, left=left, height=0.7, color=colour, label=label, edgecolor="white",
         linewidth=0.5,
     )  # fmt: skip
     for bar, gid in zip(bars, ids, strict=True):

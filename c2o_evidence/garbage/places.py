@@ -37,15 +37,16 @@ RESULT = re.compile(
 BUNDLE = re.compile(rf"results/(?P<suite>{NAME})/bundle/.+")
 STATE = re.compile(
     rf"results/\.state/(?P<suite>{NAME})/(?P<job>{NAME}/seed\d+)/"
-    r"(?:state-\d+\.safetensors(?:\.sha256)?|(?:progress|processes)\.json|progress\.host|lock)"
+    r"(?:state-\d+\.safetensors(?:\.sha256)?|(?:progress|processes)\.json|progress\.host|curve\.jsonl|lock)"
 )
 ENTRY_FILE = re.compile(rf"results/\.state/trained/(?P<key>{KEY})/{_any_of((*FILES, ENTRY))}")
 ENTRY_LOCK = re.compile(rf"results/\.state/trained/{KEY}\.lock")
 FEATURES = re.compile(rf"results/\.state/features/(?:{KEY}\.safetensors(?:\.sha256)?|lock)")
 ROOM_LOCK = re.compile(r"results/\.state/replay/\.[^/]+\.lock")
-# What stays beside results: locks, the digests of the results manifest, the note of a freeze.
+# What stays beside results: locks, the digests of the results manifest, the note of a freeze, what trackers show.
 KEPT = re.compile(
     rf"results/\.state/{re.escape(DIGESTS)}(?:-journal)?|results/(?:{NAME}/)?\.[^/]+\.lock|results/{NAME}/frozen"
+    rf"|results/(?:{NAME}/tensorboard|\.state/(?:mlflow|wandb))/.+"
 )
 JOB_LOG = re.compile(rf"logs/(?P<suite>{NAME})/(?P<kind>train|evaluate)/(?P<job>{NAME}/seed\d+)\.log")
 SUITE_LOG = re.compile(rf"logs/(?P<suite>{NAME})/(?:{NAME}\.log|snakemake-\d+-\d+-\d+\.log)")

@@ -107,8 +107,13 @@ class _Shown:
         if self.live:
             from c2o_evidence.live.screen import LiveView
 
+            title = ", ".join(self.run.deliverables or self.run.targets)
             self.redirect = Redirect(self.log_path, self.run.logger)
-            self.view = LiveView(", ".join(self.run.deliverables or self.run.targets), self.redirect.terminal)
+            try:
+                self.view = LiveView(title, self.redirect.terminal)
+            except BaseException:
+                self.redirect.close()
+                raise
         self.run.logger.addHandler(self.reader)
         self._thread.start()
 
@@ -131,7 +136,7 @@ class _Shown:
     def close(self) -> None:
         """The end: the terminal is as before, and has what there is to say."""
         self._end.set()
-        self._thread.join(5)
+        self._thread.join(2)
         self._restore()
         took = format_duration(self.watcher.elapsed_s)
         with suppress(OSError):

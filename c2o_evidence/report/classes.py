@@ -98,7 +98,7 @@ def _cells(truth: str, guesses: list[str], counts: dict[tuple[str, str], float])
             "text": text.number(value, 1) if value else "·",
             "heat": heat(value, 0.0, total),
             "right": guess == truth,
-            "tip": f"truth {truth}, found {guess}: {text.number(value, 1)} a run, {100 * value / total:.0f} % of the row"
+            "tip": f"truth {truth}, found {guess}: {value:.1f} a run, {100 * value / total:.0f} % of the row"
             if value
             else "",
         }

@@ -1,4 +1,4 @@
-"""From a number to what stands behind it: runs, results files, checkpoints with their digests, commands to check them."""
+"""From a number to what stands behind it: runs, results files, checkpoints with their digests, commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def commands(source: Source) -> list[dict[str, str]]:
             {"text": f"c2o show {name}", "note": "the tables on a terminal"},
         ]
     found = [
-        {"text": f"c2o verify {source.place} --level tables", "note": "every cell again, AP from the stored detections"},
+        {
+            "text": f"c2o verify {source.place} --level tables",
+            "note": "every cell again, AP from the stored detections",
+        },
         {"text": f"python3 {source.place}/verify.py", "note": "bare Python: files, checkpoint digests, means"},
     ]
     if source.suite.rows:

@@ -156,7 +156,7 @@ def _drawn(item: _Shown, image: dict[str, Any]) -> dict[str, Any]:
     """A box inside its picture, rounded to a tenth of a px, with the place of its name."""
     x1, x2 = (min(max(side, 0.0), float(image["width"])) for side in (item.box[0], item.box[2]))
     y1, y2 = (min(max(side, 0.0), float(image["height"])) for side in (item.box[1], item.box[3]))
-    size = image["height"] / 14
+    size = image["height"] / 20
     return {
         "x": round(x1, 1),
         "y": round(y1, 1),
@@ -168,7 +168,7 @@ def _drawn(item: _Shown, image: dict[str, Any]) -> dict[str, Any]:
         "opacity": round(min(1.0, max(0.12, item.score)), 2),
         "size": round(size, 1),
         "text_x": round(x1 + 1, 1),
-        "text_y": round(y1 - 1.5 if y1 > size else y1 + size, 1),
+        "text_y": round(y1 - 1.5 if y1 > 1.4 * size else y1 + size, 1),
     }
 
 
@@ -215,7 +215,7 @@ def _scene(
     centres = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in scene["nodes"]]
     strongest = sorted(((w, i, j) for i, j, w in scene["edges"] if i != j), key=lambda e: (-e[0], e[1], e[2]))
     most = strongest[0][0] if strongest and strongest[0][0] > 0 else 1.0
-    called = [class_name(name, names) for name in scene["classes"]]
+    called = [f"{number} {class_name(label, names)}" for number, label in enumerate(scene["classes"], 1)]
     ends = {end for _, i, j in strongest[:MAX_EDGES] for end in (i, j)}
     return {
         "label": source.labels.get(scene["exp_id"], scene["exp_id"]),
@@ -234,7 +234,7 @@ def _scene(
                 "y1": round(centres[i][1], 1),
                 "x2": round(centres[j][0], 1),
                 "y2": round(centres[j][1], 1),
-                "width": round(0.3 + 1.7 * max(weight, 0.0) / most, 2),
+                "width": round((0.2 + 1.3 * max(weight, 0.0) / most) * picture["height"] / 128, 2),
                 "opacity": round(0.25 + 0.75 * max(weight, 0.0) / most, 2),
                 "tip": f"{called[i]} to {called[j]}: weight {weight:.3f}",
             }

@@ -82,8 +82,8 @@ def bars(source: Source) -> dict[str, Any] | None:
     known = [row for row in source.summary if math.isfinite(row["mean_AP"])]
     if not known:
         return None
-    runs = [run["AP"] for run in source.runs if math.isfinite(run["AP"])]
-    ends = [row["mean_AP"] for row in known] + runs
+    runs = [float(run["AP"]) for run in source.runs if math.isfinite(run["AP"])]
+    ends = [float(row["mean_AP"]) for row in known] + runs
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
     low, high = low - 0.05 * span, high + 0.05 * span

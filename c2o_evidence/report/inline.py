@@ -1,8 +1,8 @@
 """Figures of a bundle as elements of a page: checked, taken apart and written again.
 
 A page allows no style but its own, so a figure's styles become attributes; black becomes the colour of the page's text
-and white its paper, so that a figure is readable in the dark; what carries data (`run:…`, `row:…`, `curve:…`) gets a
-title, which a browser shows as a tooltip and the page's script as a better one.
+and white its paper, so that a figure is readable in the dark; what carries data (gids `run:…`, `row:…`, `curve:…`,
+`comparison:…`) gets a title, which a browser shows as a tooltip and the page's script as a better one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.figures.canvas import COLOURS as PALETTE
 from c2o_evidence.limits import MAX_TEXT
 from c2o_evidence.plain_file import read_plain
 
@@ -29,9 +30,10 @@ PAINT = frozenset(
 )
 INK = frozenset(("#000000", "#000", "black"))
 PAPER = frozenset(("#ffffff", "#fff", "white"))
+COLOURS = tuple(colour.lower() for colour in PALETTE)  # lighter in the dark: report.css
 GRID = frozenset(("#dddddd", "#cccccc"))
 _REFERENCE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
-_DATA = re.compile(r"(run|row|curve):([\w.-]+)((?::[\w.-]+)*)")
+_DATA = re.compile(r"(run|row|curve|comparison):([\w.-]+)((?::[\w.-]+)*)")
 
 
 def inline_svg(data: bytes, title: str, prefix: str = "", named: Namer | None = None) -> str:
@@ -39,7 +41,7 @@ def inline_svg(data: bytes, title: str, prefix: str = "", named: Namer | None = 
 
     Args:
         prefix: what its ids begin with, so that several figures can stand in one page.
-        named: what a mark with the gid `run:…`, `row:…` or `curve:…` is called; default: the gid's parts.
+        named: what a mark with such a gid is called; default: the gid's parts.
 
     Raises EvidenceError if it is not a picture that this package can have drawn.
     """
@@ -118,6 +120,8 @@ class _Page:
                 attributes[key] = "currentColor"
             elif colour in PAPER:
                 attributes[key] = "none"
+            elif colour in COLOURS:
+                attributes[key] = f"var(--c{COLOURS.index(colour)})"
             elif colour in GRID:
                 attributes[key] = "currentColor"
                 attributes["class"] = "grid"

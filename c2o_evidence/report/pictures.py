@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from c2o_evidence.extent import Extent
 from c2o_evidence.figures import figure_names
 from c2o_evidence.report.inline import read_svg
 from c2o_evidence.report.source import Source
+from c2o_evidence.tables import text, verdict
 
 # Part of the page -> figures in their order; what no part names comes last.
 PARTS: dict[str, dict[str, str]] = {
@@ -16,12 +19,11 @@ PARTS: dict[str, dict[str, str]] = {
         "ap_over_steps": "Mean AP over the number of sampling steps.",
     },
     "arms": {"comparisons": "Differences of mean AP, paired over train seeds; grey: the 95 % interval holds 0."},
-    "spread": {"variance": "How the spread of AP splits between train seeds and eval seeds."},
+    "spread": {"variance_split": "How the spread of AP splits between train seeds and eval seeds."},
     "classes": {
         "per_class": "AP by class.",
         "precision_recall": "Precision over recall, mean over runs.",
-        "confusion": "What is taken for what.",
-        "errors": "Errors an image, by kind.",
+        "error_types": "Errors an image, by kind.",
     },
     "training": {
         "loss_curves": "Training loss.",
@@ -32,6 +34,7 @@ PARTS: dict[str, dict[str, str]] = {
         "attention_cost": "Time and peak memory of the attention kernels that run here, over the number of nodes."
     },
 }
+LEFT_OUT = ("confusion",)  # the page has its table
 CAPTIONS = {name: caption for figures in PARTS.values() for name, caption in figures.items()}
 
 
@@ -39,35 +42,48 @@ def drawn(source: Source) -> dict[str, list[dict[str, Any]]]:
     """The figures that are there, by part of the page. Raises EvidenceError, OSError."""
     from markupsafe import Markup
 
-    there = [name for name in figure_names(source.suite) if source.has(f"figures/{name}.svg")]
+    names = _Names(source)
+    known = [name for name in figure_names(source.suite, Extent(ap_curves=True)) if name not in LEFT_OUT]
+    there = [name for name in known if source.has(f"figures/{name}.svg")]
     parts: dict[str, list[dict[str, Any]]] = {part: [] for part in (*PARTS, "more")}
     order = list(CAPTIONS)
     for name in sorted(there, key=lambda name: (order.index(name) if name in order else len(order), name)):
         part = next((part for part, figures in PARTS.items() if name in figures), "more")
-        svg = read_svg(source.base, name, f"{source.prefix}{name}-", lambda gid: _named(source, gid))
+        svg = read_svg(source.base, name, f"{source.prefix}{name}-", names)
         parts[part].append(
             {
                 "name": name,
                 "svg": Markup(svg),  # noqa: S704  taken apart, checked and written again by inline_svg
                 "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize() + "."),
-                "files": [f"figures/{name}.{kind}" for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")],
+                "kinds": [kind for kind in ("svg", "pdf", "png") if source.has(f"figures/{name}.{kind}")],
             }
         )
     return parts
 
 
-def _named(source: Source, gid: str) -> str:
-    """What a mark shows, in words."""
-    kind, *rest = gid.split(":")
-    label = source.labels.get(rest[0], rest[0])
-    if kind == "run" and len(rest) == 3:
-        run = next((r for r in source.runs if [r["exp_name"], str(r["train_seed"]), str(r["eval_seed"])] == rest), None)
-        value = f": AP {run['AP']:.2f}" if run else ""
-        return f"{label}, train seed {rest[1]}, eval seed {rest[2]}{value}"
-    if kind == "row":
-        row = next((row for row in source.summary if row["exp_id"] == rest[0]), None)
-        if row is None:
-            return label
-        speed = f", {row['inference_fps']:.1f} FPS" if row["inference_fps"] == row["inference_fps"] else ""
-        return f"{label}: AP {row['mean_AP']:.2f} ± {row['std_AP_pop']:.2f}{speed}"
-    return f"{label}, train seed {rest[1]}" if len(rest) > 1 else label
+class _Names:
+    """What the marks of a figure show, in words."""
+
+    def __init__(self, source: Source) -> None:
+        self.labels = source.labels
+        self.runs = {(r["exp_name"], str(r["train_seed"]), str(r["eval_seed"])): r["AP"] for r in source.runs}
+        self.rows = {row["exp_id"]: row for row in source.summary}
+        self.comparisons = {(row["a"], row["b"]): row for row in source.comparisons}
+
+    def __call__(self, gid: str) -> str:
+        kind, first, *rest = gid.split(":")
+        label = self.labels.get(first, first)
+        if kind == "run" and len(rest) == 2:
+            value = self.runs.get((first, rest[0], rest[1]))
+            told = "" if value is None else f": AP {text.number(value)}"
+            return f"{label}, train seed {rest[0]}, eval seed {rest[1]}{told}"
+        if kind == "comparison" and (first, *rest) in self.comparisons:
+            row = self.comparisons[first, rest[0]]
+            return f"{label} − {self.labels.get(rest[0], rest[0])}: {text.signed(row['mean_diff'])}, {verdict(row)}"
+        if kind == "curve" and rest:
+            return f"{label}, train seed {', '.join(rest)}"
+        if kind == "row" and not rest and first in self.rows:
+            row = self.rows[first]
+            speed = "" if math.isnan(row["inference_fps"]) else f", {row['inference_fps']:.1f} FPS"
+            return f"{label}: AP {text.with_deviation(row)}{speed}"
+        return ", ".join((label, *rest))

@@ -30,6 +30,7 @@ class Scene:
     edges: tuple[tuple[int, int, float], ...]
 
 
+@torch.no_grad()
 def attention_weights(layer: NodeAttention, call: AttentionCall) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) of a call, mean over the heads: [M,N,N], rows sum to 1.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def train(
     Args:
         cfg: checked configuration of the model to train.
         seed: train seed; decides initial weights, data order, noise.
-        state_dir: where the resumable state and ``progress.json`` live. Another trainer there makes this one wait.
+        state_dir: where the resumable state, ``progress.json`` and the curve so far live. Another trainer there makes
+            this one wait.
         recipe: digest of all that decides the result; a state of another recipe is not resumed.
         metadata: written into the checkpoint.
         init: checkpoint to start from (a pretrained backbone, or a detector without the newest modules).
@@ -154,7 +156,9 @@ def train(
 
         parts = processes.world() * steps
         split_step = SplitStep(forward, model, batches, seed, steps) if parts > 1 else None
-        reporter = _Reporter(state_dir / "progress.json", done, cfg.SOLVER.MAX_ITER, progress, model)
+        reporter = _Reporter(state_dir, done, cfg.SOLVER.MAX_ITER, progress, model)
+        if chief:
+            reporter.tell_rows(curve, "w")
         sums: dict[str, float] = row.get("sums", {})
         for iteration in range(done, cfg.SOLVER.MAX_ITER):
             optimizer.zero_grad(set_to_none=True)
@@ -179,6 +183,8 @@ def train(
                 weights = model.state_dict() if average is None else average.state
                 curve[-1].update(metrics.row() | onlooker.row(iteration + 1, count, weights))
                 sums = {}
+                if chief:
+                    reporter.tell_rows(curve[-1:], "a")
             if chief:
                 reporter.tell(iteration + 1, float(total.detach()), onlooker.ap)
             if iteration + 1 == cfg.SOLVER.MAX_ITER:
@@ -317,12 +323,19 @@ def _check(cfg: CfgNode, split: CocoSplit) -> None:
 
 
 class _Reporter:
-    """Writes ``progress.json`` and calls back, at most once a second."""
+    """Writes ``progress.json`` and calls back, at most once a second; ``curve.jsonl`` has the curve so far."""
 
-    def __init__(self, path: Path, done: int, total: int, progress: Progress, model: nn.Module) -> None:
+    def __init__(self, directory: Path, done: int, total: int, progress: Progress, model: nn.Module) -> None:
         self.model = model
-        self.path, self.first, self.total, self.progress = path, done, total, progress
+        self.path, self.rows = directory / "progress.json", directory / "curve.jsonl"
+        self.first, self.total, self.progress = done, total, progress
         self.start = self.last = time.monotonic()
+
+    def tell_rows(self, rows: Sequence[Mapping[str, float]], mode: str) -> None:
+        """Write rows for who looks on, a line each: begin anew ("w") or add to them ("a"); null is undefined."""
+        lines = [json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n" for row in rows]
+        with contextlib.suppress(OSError), self.rows.open(mode, encoding="utf-8") as stream:
+            stream.writelines(lines)
 
     def tell(self, iteration: int, loss: float, ap: float | None) -> None:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,12 +37,14 @@ def test_help_needs_no_torch() -> None:
 
 
 def test_train_then_evaluate(setup: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train_net.main([*setup[:2], "--num-gpus", "1", *setup[2:], "SEED", "4"]) == 0
+    measured = ["TEST.EVAL_PERIOD", "20", "MODEL.DiffusionDet.PRIOR_PROB", "0.4"]
+    assert train_net.main([*setup[:2], "--num-gpus", "1", *setup[2:], "SEED", "4", *measured]) == 0
     out = tmp_path / "out"
     said = capsys.readouterr()
-    assert "iteration 2/2  loss " in said.out and f"wrote {out / 'model_final.safetensors'}" in said.out
+    assert re.search(r"iteration 2/2  loss \d+\.\d+  AP \d+\.\d  eta", said.out)
+    assert f"wrote {out / 'model_final.safetensors'}" in said.out
     rows = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
-    assert [row["iteration"] for row in rows] == [2]
+    assert [row["iteration"] for row in rows] == [2] and 0 <= rows[0]["AP"] <= 100
     _, metadata = read_checkpoint(out / "model_final.safetensors")
     assert metadata["train_seed"] == "4" and metadata["iterations"] == "2"
     config = (out / "config.yaml").read_bytes()
@@ -135,6 +138,11 @@ def test_a_teacher_that_is_missing_is_named(
             "DATASETS.TRAIN: tiny_set is listed twice",
         ),
         (["MODEL.WEIGHTS", "/nowhere/m.safetensors"], [], "/nowhere/m.safetensors: no such file"),
+        (
+            ["TEST.EVAL_PERIOD", "5", "DATASETS.TEST", "()"],
+            [],
+            "TEST.EVAL_PERIOD: 5 needs a set to evaluate on; name one in DATASETS.TEST",
+        ),
         (["SOLVER.CHECKPOINT_PERIOD", "7"], [], "SOLVER.CHECKPOINT_PERIOD: 7 is no multiple of 20"),
         (["SOLVER.BASE_LR", "1e30", "SOLVER.WARMUP_ITERS", "0", "SOLVER.MAX_ITER", "9"], [], "loss is not finite"),
         (["MODEL.DEVICE", "cuda"], ["--num-gpus", "99"], "--num-gpus: 99, but this machine has "),

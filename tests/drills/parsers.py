@@ -44,13 +44,15 @@ from c2o_evidence.diff import sides
 from c2o_evidence.digest_cache import DigestCache, file_state
 from c2o_evidence.doctor.versions import locked_versions
 from c2o_evidence.foreign.reader import read_foreign
+from c2o_evidence.gallery import read_gallery, read_picture
 from c2o_evidence.garbage import find
 from c2o_evidence.live import failures
+from c2o_evidence.predict.model import read_data_set
 from c2o_evidence.published.markers import read_lines
 from c2o_evidence.report import read_svg, truth
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.sums import parse_sums
-from c2o_evidence.verify import files, naming, own_files, pictures, runs, tables
+from c2o_evidence.verify import files, gallery, naming, own_files, pictures, runs, tables
 from c2o_evidence.verify.replay import room, source, workflow
 from tests import fabricated_sets
 from tests.drills.sandbox import DETECTIONS, MODEL, RECORD, RESULTS, honest
@@ -311,6 +313,14 @@ PARSERS = (
     Parser("configurations of a bundle", of(CONFIG), lambda path: tables._Check._read_configs(SimpleNamespace(
         root=up(path, CONFIG), suite=_suite(), digests={CONFIG: NO}, add=lambda *_: None, _shorten=str)),
         ("verify.tables._Check._read_configs",), CONFIG, raises=False),
+    Parser("gallery", of("gallery/gallery.json"), lambda path: read_gallery(path.parents[1]), ("gallery.read_gallery",),
+           "gallery/gallery.json"),
+    Parser("gallery of a bundle", of("data/val.json"), lambda path: gallery._annotated(path.parents[1], {"data/val.json": NO}),
+           ("verify.gallery._annotated",), "data/val.json", raises=False),
+    Parser("picture of a gallery", of("gallery/images/0.png"), lambda path: read_picture(path, 64, 64),
+           ("gallery.read_picture",)),
+    Parser("data set of a prediction", of("data/val.json"), lambda path: read_data_set(path.parent),
+           ("predict.model.read_data_set",), "val.json"),
     Parser("a record that says how long", of(RECORD), lambda path: workflow._timed(
         SimpleNamespace(root=path.parent), SimpleNamespace(record=path), SimpleNamespace(results=path.parent)),
         ("verify.replay.workflow._timed",), raises=False),
@@ -395,6 +405,10 @@ NOT_PARSERS = {
     "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "tables.command.tables_command": COPIES,
+    "trackers.runs._evaluation": "reads with yaml_file.load_yaml, which is fuzzed",
+    "trackers.runs._training": "reads with yaml_file.load_yaml, which is fuzzed, a file that has the digest of its record",
+    "trackers.tensorboard.EventFile.__init__": WRITES,
+    "trackers.tensorboard.LiveEvents._new_rows": "rows that the training of this very job writes; a damaged one is a line in the log",
     "trained.TrainedStore.claim": WRITES,
     "verify.files._list": "opens directories",
 }

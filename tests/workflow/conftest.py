@@ -63,6 +63,24 @@ BUDGET = {
     "SOLVER.MAX_ITER: 4}\nrows": f"SOLVER.MAX_ITER: 24, {SMALL}, {DISTILL}}}\nrows",
 }
 
+# Arms of the ablation in `built_suites` that are not built: they train and are evaluated as the one that is.
+LEFT_OUT = ("d3pm_uniform", "gaussian")
+ARMS_LEFT_OUT = """\
+    d3pm_uniform:
+      label: "D3PM, uniform kernel"
+      claim: "discrete label diffusion (uniform) helps"
+      opts: {MODEL.DiffusionDet.LABEL_D3PM_KERNEL: uniform}
+    gaussian:
+      label: "Gaussian label state"
+      claim: "Gaussian label diffusion helps"
+      opts: {MODEL.DiffusionDet.LABEL_D3PM: false}
+"""
+COMPARISONS_LEFT_OUT = """\
+comparisons:
+  - {a: d3pm_mask_4, b: gaussian_4, claim: "discrete beats Gaussian"}
+  - {a: d3pm_mask_4, b: d3pm_uniform_4, claim: "the mask kernel beats the uniform one"}
+"""
+
 # Stands in for every script but job.py: the same outputs with made-up content, in no time.
 STUB = """\
 from job import job
@@ -101,6 +119,8 @@ with job(snakemake) as running:
 
 class Checkout:
     """A copy of the repository at `path`, with the suite `tiny`."""
+
+    said = ""  # the output of the run that has built it
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -213,7 +233,7 @@ def checkouts() -> type[Checkout]:
 def stub_build(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout where the suite `tiny` has been built by stubs. Do not change it: `copy` it."""
     checkout = Checkout.create(tmp_path_factory.mktemp("stub") / "checkout", stubs=True)
-    checkout.build()
+    checkout.said = checkout.build()
     return checkout
 
 
@@ -233,6 +253,8 @@ def fresh(tmp_path: Path) -> Checkout:
 def built_suites(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Three reduced suites built by the real scripts, the last one in a run of its own. Do not change it: `copy` it."""
     checkout = Checkout.create(tmp_path_factory.mktemp("suites") / "checkout", stubs=False)
+    for text in (ARMS_LEFT_OUT, COMPARISONS_LEFT_OUT):
+        checkout.edit("configs/suites/ablation_label.yaml", text, "")
     checkout.build("deliverables/guidance_sweep_reduced", "deliverables/attention_bench_reduced")
     checkout.build("deliverables/ablation_label_reduced")
     return checkout

@@ -1,5 +1,7 @@
 """What Snakemake's own commands say about this workflow. With stub scripts."""
 
+import base64
+import json
 import subprocess
 import sys
 
@@ -39,19 +41,54 @@ def test_the_rule_graph_has_every_rule_and_no_cycle(fresh) -> None:
         assert f'label = "{rule}"' in done.stdout
 
 
-def test_the_report_is_written_without_network(built) -> None:
+def test_the_report_has_tables_and_figures_with_captions_and_needs_no_network(built) -> None:
+    from c2o_evidence.extent import Extent
+    from c2o_evidence.figures import figure_names
+    from c2o_evidence.suite import load_suite
+
+    names = figure_names(load_suite("tiny", built.path), Extent(ap_curves=True))
+    for name in names:
+        (built.path / f"results/tiny/figures/{name}.svg").write_text(f"<svg>{name}</svg>")
+    (built.path / "results/tiny/figures/per_class.pdf").write_text("%PDF")
+    (built.path / "deliverables/tiny/report.html").write_text("<p>page</p>")
+    (built.path / "results/tiny/tables/summary.md").write_text("| AP |\n|---|\n| 46.43 ± 0.78 |\n")
     done = built.run("deliverables/tiny", "--report", "report.html")
     assert done.returncode == 0, done.stdout
-    assert (built.path / "report.html").stat().st_size > 100_000
+    page = (built.path / "report.html").read_text()
+
+    def embedded(name: str) -> dict:
+        (line,) = [line for line in page.splitlines() if line.lstrip().startswith(f"var {name} = {{")]
+        return json.loads(line.split(" = ", 1)[1].rstrip().rstrip(";"))
+
+    shown, tables = embedded("results"), "results/tiny/tables"
+    labels = {path: (item["labels"], item["mime_type"]) for path, item in shown.items()}
+    for name in ("runs", "comparisons", "per_class", "variance", "precision_recall", "confusion", "errors"):
+        expected = {"suite": "tiny", "table": name, "format": "tsv"}
+        assert labels[f"{tables}/{name}.tsv"] == (expected, "text/tab-separated-values")
+    assert {f"{tables}/{name}.{kind}" for name in ("summary", "main") for kind in ("tsv", "md", "tex")} <= set(shown)
+    assert "| 46.43 ± 0.78 |" in shown[f"{tables}/summary.tsv"]["caption"]
+    assert "a mark a row of the suite" in shown["results/tiny/figures/per_class.pdf"]["caption"]
+    for name in names:
+        item = shown[f"results/tiny/figures/{name}.svg"]
+        assert item["labels"] == {"suite": "tiny", "figure": name, "format": "svg"}
+        assert base64.b64encode(f"<svg>{name}</svg>".encode()).decode() in item["data_uri"]
+        assert not item["caption"].startswith("<p> Suite"), f"workflow/report/figures.rst: no caption of {name}"
+    assert shown["deliverables/tiny/report.html"]["mime_type"] == "text/html"
+    assert all(item["caption"] for item in shown.values()) and "system-message" not in json.dumps(shown)
+    categories = embedded("categories")
+    count = {name: sum(len(found) for found in inner.values()) for name, inner in categories.items()}
+    assert count == {"Pages": 1, "Tables": 13, "Measurements": 2, "Figures": len(names) + 1}
+    assert "bundle, beside the" in shown["deliverables/tiny/report.html"]["caption"]
+    assert "Every number follows from stored results" in page
 
 
-def test_the_deliverable_needs_no_further_flag(fresh) -> None:
+def test_the_deliverable_needs_no_further_flag(stub_build) -> None:
     """The profile beside the Snakefile is read by itself; with it a run has all that these tests rely on."""
-    profile = yaml.safe_load((fresh.path / "profiles/default/profile.yaml").read_text())
+    profile = yaml.safe_load((stub_build.path / "profiles/default/profile.yaml").read_text())
     assert profile["rerun-triggers"] == ["params", "input"]
-    output = fresh.build()
-    assert "Using workflow specific profile profiles/default" in output and "24 of 24 steps" in output
-    assert (fresh.path / "deliverables/tiny/SHA256SUMS").is_file()
+    assert "Using workflow specific profile profiles/default" in stub_build.said
+    assert "24 of 24 steps" in stub_build.said
+    assert (stub_build.path / "deliverables/tiny/SHA256SUMS").is_file()
 
 
 def test_the_exclusive_jobs_run_alone_and_where_they_cost_least(stub_build) -> None:

@@ -27,7 +27,7 @@ def test_after_gc_nothing_more_is_to_be_made_and_the_evidence_holds(built_suites
     kept |= checkout.files("results/.state/trained", "logs")
     done = checkout.c2o("gc")
     assert done.returncode == 0, done.stdout + done.stderr
-    for reason in ("staged bundles that are frozen as deliverables: 3", "states of trainings that are finished: 11",
+    for reason in ("staged bundles that are frozen as deliverables: 3", "states of trainings that are finished: 7",
                    "feature caches that no training is left for"):  # fmt: skip
         assert reason in done.stdout
     now = checkout.files("deliverables", "manifests", "data", "configs", "results", "logs")

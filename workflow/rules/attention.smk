@@ -7,7 +7,7 @@ begin.
 
 rule attention:
     output:
-        attention="results/{suite}/attention/attention.tsv",
+        attention=measurement("attention"),
         record="results/{suite}/attention/record.json",
     log:
         "logs/{suite}/attention.log",

@@ -75,7 +75,7 @@ rule deliver:
     input:
         frozen=note_of_freeze,
     output:
-        bundle=directory("deliverables/{suite}"),
+        bundle=page_of(),
     params:
         digest=bundle_digest,
     message:

@@ -271,3 +271,4 @@ def suite_list():
 
 
 include: "gpus.smk"
+include: "report.smk"

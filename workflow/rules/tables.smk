@@ -10,20 +10,18 @@ record; the figures as SVG, PNG and PDF.
 rule tables:
     input:
         data=data_of,
-        results=outputs_of(
-            "eval_jobs", "eval", "results.tsv", "detections.safetensors"
-        ),
+        results=outputs_of("eval_jobs", "eval", "results.tsv", "detections.safetensors"),
         timing=if_any("timing", "results/{suite}/timing/timing.tsv"),
     output:
-        runs="results/{suite}/tables/runs.tsv",
-        summary=multiext("results/{suite}/tables/summary", ".tsv", ".md", ".tex"),
-        main=multiext("results/{suite}/tables/main", ".tsv", ".md", ".tex"),
-        comparisons="results/{suite}/tables/comparisons.tsv",
-        per_class="results/{suite}/tables/per_class.tsv",
-        variance="results/{suite}/tables/variance.tsv",
-        precision_recall="results/{suite}/tables/precision_recall.tsv",
-        confusion="results/{suite}/tables/confusion.tsv",
-        errors="results/{suite}/tables/errors.tsv",
+        runs=table("runs"),
+        summary=tables_of("summary"),
+        main=tables_of("main"),
+        comparisons=table("comparisons"),
+        per_class=table("per_class"),
+        variance=table("variance"),
+        precision_recall=table("precision_recall"),
+        confusion=table("confusion"),
+        errors=table("errors"),
         record="results/{suite}/tables/record.json",
     log:
         "logs/{suite}/tables.log",
@@ -58,7 +56,7 @@ rule figures:
         attention=if_any("attention", "results/{suite}/attention/attention.tsv"),
         curves=outputs_of("train_jobs", "train", "curve.tsv"),
     output:
-        figures=directory("results/{suite}/figures"),
+        figures=figures_of(),
     log:
         "logs/{suite}/figures.log",
     conda:

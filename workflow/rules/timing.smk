@@ -10,7 +10,7 @@ rule timing:
         data=data_of,
         models=timed_checkpoints,
     output:
-        timing="results/{suite}/timing/timing.tsv",
+        timing=measurement("timing"),
         record="results/{suite}/timing/record.json",
     log:
         "logs/{suite}/timing.log",

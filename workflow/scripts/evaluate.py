@@ -11,6 +11,7 @@ with job(snakemake) as running:
     from c2o_evidence.digests import read_sidecar
     from c2o_evidence.metrics import GroundTruth
     from c2o_evidence.stats import mean
+    from c2o_evidence.trackers.tensorboard import show_place
     from c2o_evidence.tsv import write_tsv
     from c2o_model.data import manifest as data_manifest
     from c2o_model.determinism import set_deterministic
@@ -46,6 +47,7 @@ with job(snakemake) as running:
     write_detections(out.detections, detections, names)
     write_tsv(out.results, results, "results")
     running.record("evaluate", unsteady, attention=kernels)
+    show_place(running.results, f"eval/{w.experiment}/seed{w.seed}")
     for row in rows:
         found_ap = mean([run["AP"] for run in results if run["exp_name"] == row.exp_id])
         running.say(f"{row.exp_id} AP {found_ap:.1f}")

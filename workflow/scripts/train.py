@@ -9,6 +9,7 @@ with job(snakemake) as running:
     from pathlib import Path
 
     from c2o_evidence.digests import read_sidecar, sha256_file
+    from c2o_evidence.trackers.tensorboard import show_place
     from c2o_evidence.trained import TrainedStore, training_key
 
     out, w, suite = snakemake.output, snakemake.wildcards, running.suite
@@ -25,6 +26,7 @@ with job(snakemake) as running:
             store.take(trained, files)
             print(f"not trained again: {trained.place} is this very training; taken from {trained.path}")
             running.record("train", trained.nondeterminism, attention=list(trained.attention), taken_from=trained.place)
+            show_place(running.results, f"train/{w.experiment}/seed{w.seed}")
             running.say(f"taken from {trained.place}")
         else:
             from train_model import train_model  # what follows needs torch

@@ -13,6 +13,8 @@ import yaml
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.progress import note_host
+from c2o_evidence.trackers.runs import flat
+from c2o_evidence.trackers.tensorboard import FOLDER, LiveEvents
 from c2o_evidence.tsv import write_tsv
 from c2o_model.determinism import set_deterministic
 from c2o_model.stopping import StopRequest
@@ -50,12 +52,16 @@ def train_model(
     for left in (*Path(out.model).parent.glob(".model.safetensors*.tmp"), *state.glob("progress.*.tmp")):
         left.unlink()
     told = False
+    place = f"train/{w.experiment}/seed{w.seed}"
+    events = LiveEvents(running.results / FOLDER / place, state / "curve.jsonl")
 
     def progress(now: Mapping[str, Any]) -> None:
         nonlocal told
         if not told:
             note_host(state)
+            events.begin(place, flat(recipe.config))
             told = True
+        events.follow()
         ap = "" if now.get("ap") is None else f", AP {now['ap']:.1f}"
         print("iteration {iteration} of {total}: loss {loss:.3f}".format(**now) + ap, flush=True)
         if now["iteration"] == now["total"]:
@@ -83,6 +89,7 @@ def train_model(
         )
     atomic_write(out.config, yaml.safe_dump(recipe.config))
     write_tsv(out.curve, outcome.curve, "curve")
+    events.finish(outcome.curve)
     end = outcome.curve[-1]
     running.say(f"loss {end['loss']:.3f}" + (f", AP {end['AP']:.1f}" if "AP" in end else ""))
     print(f"attention: {', '.join(outcome.attention) or 'none'}", flush=True)

@@ -45,7 +45,7 @@
   // --- filtering ---
   document.querySelectorAll("table.filtered").forEach((table) => {
     const rows = [...table.tBodies[0].rows];
-    if (rows.length < 5) return;
+    if (rows.length < 3) return;
     const box = make("div", "", "filter");
     const label = make("label", "Filter rows ");
     const input = make("input");

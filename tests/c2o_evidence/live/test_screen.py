@@ -130,6 +130,20 @@ def test_the_cursor_is_never_left_hidden_and_the_view_goes_when_it_is_closed(mon
     assert text.rstrip().endswith("\x1b[2K"), "the last lines are erased"
 
 
+def test_it_follows_a_terminal_that_changes_its_size() -> None:
+    ours, theirs = pty.openpty()
+    reader = threading.Thread(target=read_all, args=(ours, []))
+    reader.start()
+    with open(theirs, "w") as stream:
+        view = LiveView("quick", stream)
+        for lines, columns in ((30, 90), (20, 50)):
+            termios.tcsetwinsize(theirs, (lines, columns))
+            view.update(STATE)
+            assert view.console.size == (columns, lines)
+        view.close()
+    reader.join()
+
+
 def test_without_colour_where_that_is_wished(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[36m" in on_a_terminal([STATE], monkeypatch, TERM="xterm-256color")
     assert "\x1b[36m" not in on_a_terminal([STATE], monkeypatch, TERM="xterm-256color", NO_COLOR="1")

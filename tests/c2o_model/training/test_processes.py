@@ -159,7 +159,7 @@ def test_two_processes_follow_the_loss_curve_of_one(
     close(reports[0]["plain"], curve, 1e-4)
     verify_digest(here / "plain" / "m.safetensors")
     made = sorted(p.name for p in (here / "plain").rglob("*") if p.is_file())
-    assert made == ["lock", "m.safetensors", "m.safetensors.sha256", "progress.json"]
+    assert made == ["curve.jsonl", "lock", "m.safetensors", "m.safetensors.sha256", "progress.json"]
     one, two = (read_checkpoint(d / "m.safetensors") for d in (tmp_path, here / "plain"))
     assert one[1] == two[1]
     for name, value in one[0].items():

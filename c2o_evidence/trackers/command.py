@@ -1,0 +1,105 @@
+"""`c2o track`: shows results that are there in a tracker; `c2o run` does the same at its end if C2O_TRACK says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from c2o_evidence.errors import EvidenceError
+from c2o_evidence.trackers.runs import SUITE, places_of, read_runs
+
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+VARIABLE = "C2O_TRACK"
+
+
+def track(what: str, to: str, root: Path, uri: str | None = None, project: str | None = None) -> str:
+    """Write the runs of `what` (a suite's name, `results/SUITE` or a bundle) to a tracker; what was done, as a line.
+
+    Args:
+        uri: where: for MLflow its tracking URI, for the others a directory. Default: `place_of`.
+        project: MLflow's experiment, W&B's project. Default: c2o-SUITE.
+
+    Raises:
+        EvidenceError: there are no results, they are damaged, or the tracker cannot be used.
+    """
+    base, suite = find_results(what, root)
+    runs, place, project = (
+        read_runs(base, suite),
+        uri or place_of(to, suite, root, os.environ),
+        project or f"c2o-{suite}",
+    )
+    if to == "mlflow":
+        from c2o_evidence.trackers import mlflow_store
+
+        written, known = mlflow_store.log_runs(runs, place, project)
+    elif to == "wandb":
+        from c2o_evidence.trackers import wandb_dir
+
+        written, known = wandb_dir.log_runs(runs, Path(place), project)
+    else:
+        from c2o_evidence.trackers.tensorboard import write_run
+
+        try:
+            written, known = len([write_run(run, Path(place)) for run in runs]), 0
+        except ImportError as error:
+            raise EvidenceError(f"--to tensorboard: {error.name or error} is not installed; make setup") from None
+    return f"{to}: {written} run(s) written, {known} there already: {place}{_hint(to, place)}"
+
+
+def find_results(what: str, root: Path) -> tuple[Path, str]:
+    """The directory with the records of `what`, and the suite that it belongs to.
+
+    Raises:
+        EvidenceError: there is none.
+    """
+    places = [Path(what)] if "/" in what or what in (".", "..") else []
+    places += [root / part / what for part in ("results", "deliverables")] if SUITE.fullmatch(what) else []
+    for place in places:
+        if places_of(place):
+            return place, place.resolve().name
+    raise EvidenceError(
+        f"{what}: has no results here (looked in {', '.join(map(str, places)) or 'nothing'}); `c2o status`"
+    )
+
+
+def place_of(to: str, suite: str, root: Path, environ: Mapping[str, str]) -> str:
+    """Where a tracker keeps its runs if nobody says: below results/, apart from all evidence."""
+    if to == "mlflow":
+        return environ.get("MLFLOW_TRACKING_URI") or (root / "results" / ".state" / "mlflow").resolve().as_uri()
+    if to == "wandb":
+        return environ.get("WANDB_DIR") or str(root / "results" / ".state" / "wandb")
+    return str(root / "results" / suite / "tensorboard")
+
+
+def wanted(environ: Mapping[str, str]) -> list[str]:
+    """The trackers that C2O_TRACK names, separated by commas.
+
+    Raises:
+        EvidenceError: a name is unknown.
+    """
+    names = [name.strip() for name in environ.get(VARIABLE, "").split(",") if name.strip()]
+    for name in names:
+        if name not in TRACKERS:
+            raise EvidenceError(f"{VARIABLE}: {name!r} is no tracker; known: {', '.join(TRACKERS)}")
+    return names
+
+
+def track_built(suite: str, root: Path, stream: TextIO | None = None) -> None:
+    """After a build: tell the trackers that C2O_TRACK names. What goes wrong is a line; the build has succeeded."""
+    out = sys.stdout if stream is None else stream
+    for name in wanted(os.environ):
+        try:
+            print(track(suite, name, root), file=out)
+        except EvidenceError as error:
+            print(f"{VARIABLE}: {error}; the results are whole: c2o track {suite} --to {name}", file=out)
+
+
+def _hint(to: str, place: str) -> str:
+    return {
+        "tensorboard": f" (tensorboard --logdir {place})",
+        "mlflow": "" if place.startswith("http") else f" (mlflow ui --backend-store-uri {place})",
+        "wandb": f" (wandb sync {place}/wandb/offline-run-* uploads them)",
+    }[to]
