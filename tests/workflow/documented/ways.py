@@ -117,6 +117,7 @@ WAYS = (
     as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", exits=(2,), **{" a b ": " student_1 baseline_1 "}),
     as_written(r"c2o (show|stats|sign|checklist|model-card|tables|adopt|gc|status|doctor) ?.*"),
     as_written(r"c2o export step1_5seed --to .*|c2o export deliverables/step1_5seed --to parquet .*"),
+    as_written(r"c2o (predict|watch) data/digits_mini/\S+ --checkpoint \S+:\S+.*"),
     as_written(r"c2o new-suite mine( --from .*)?", **{"mine --from": "mine_too --from"}),  # one or the other
     as_written(r"c2o data (list|plan \w+)"),
     as_written(r"c2o data check coco", exits=(2,)),  # it is not here
