@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from c2o_model.gallery.draw import Drawn
     from c2o_model.sampling.detections import Detections
 
+SOME_FAILED = 3  # a status that Python itself does not end with
+
 
 @dataclass(frozen=True)
 class Task:
@@ -47,7 +49,7 @@ class Task:
 
 
 def main() -> int:
-    """Do the task; 0 if every picture is done, 1 if one failed. What stops all of them is said in one line, with 2."""
+    """Do the task; 0 if every picture is done, SOME_FAILED if not. What stops all of them is one line, and 2."""
     end_with_parent("c2o")
     pin_environment()
     task = Task(**json.load(sys.stdin))
@@ -59,7 +61,7 @@ def main() -> int:
             raise
         _say({"fatal": str(error)})
         return 2
-    return 1 if failed else 0
+    return SOME_FAILED if failed else 0
 
 
 def _say(line: Mapping[str, Any]) -> bool:

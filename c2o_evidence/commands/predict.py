@@ -11,7 +11,7 @@ Detects in pictures, draws boxes with class and score (DIR/NAME.png) and writes 
 (DIR/detections.json).
 
 --checkpoint names one of
-  SUITE:ROW            the row's checkpoint and steps, train seed 0; SUITE:ROW:SEED another train seed
+  SUITE:ROW            the row's checkpoint and steps, first train seed; SUITE:ROW:SEED another one
   SUITE:EXPERIMENT     a checkpoint that is no row
   BUNDLE:ROW           the same of a bundle anywhere, by its directory
   FILE                 a checkpoint with config.yaml beside it, or with --config-file
@@ -23,7 +23,7 @@ examples:
   c2o predict photo.jpg --checkpoint step1_5seed:student_1
   c2o predict holiday/ --checkpoint step1_5seed:warmstart_20:3 --score 0.4 --output drawn
   c2o predict a.png b.png --checkpoint deliverables/step1_5seed:student_1 --steps 4 --seed 7
-  c2o predict photo.jpg --checkpoint diffdet_coco_res50.pth --config-file configs/models/coco/r50.yaml"""
+  c2o predict photo.jpg --checkpoint diffdet_coco_res50.pth --config-file configs/models/coco/diffusiondet_r50.yaml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

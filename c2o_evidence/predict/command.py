@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from c2o_evidence.printable import printable
 
 NEEDED = ("torch", "detectron2")  # to be found, not imported
 RESULTS = "detections.json"
+SOME_FAILED = 3  # status of the process where a picture could not be read
 DEFAULT_OUTPUT = Path("predictions")
 
 
@@ -120,10 +122,10 @@ def _run(
             if "fatal" in told:
                 raise EvidenceError(str(told["fatal"]))
             yield told
-        if process.wait() not in (0, 1):
+        if process.wait() == -signal.SIGKILL:
+            raise EvidenceError("the model's process was killed, for memory most likely; make the picture smaller")
+        if process.returncode not in (0, SOME_FAILED):
             raise EvidenceError(f"the model's process ended with status {process.returncode}: {_last(said)}")
-        if process.returncode == 1 and (words := _last(said)).startswith(("Traceback", "Error")):
-            raise EvidenceError(words)
 
 
 @contextmanager

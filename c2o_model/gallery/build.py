@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from c2o_model.config import config_from_dict
@@ -118,8 +119,6 @@ def _watched(
 
 def watch_batch(detector: DiffusionDet, batch: InferenceBatch, eval_seeds: Sequence[int], per_image: int) -> Watched:
     """Sample a batch as the detector's settings say, watched."""
-    import torch
-
     with torch.inference_mode():
         features = detector.features(batch.images)
         whwh = batch.whwh.to(detector.device)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,23 @@ def test_bad_use_is_2_with_a_message(root: Path, tmp_path: Path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "a.png"), picture(tmp_path / "a.gif")
     assert main(["--root", str(root), *typed, "--checkpoint", "toy:student_4:3"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("raise RuntimeError('boom')", "the model's process ended with status 1: RuntimeError: boom"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed, for memory most likely; make the picture smaller"),
+        ('print(\'{"fatal": "x.yaml: no"}\')', "x.yaml: no"),
+    ],
+)
+def test_a_process_that_dies_is_no_success(root: Path, tmp_path: Path, monkeypatch, capsys, end, message) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(command.subprocess, "Popen", lambda _, **how: popen([sys.executable, "-c", end], **how))
+    monkeypatch.chdir(tmp_path)
+    typed = ["predict", str(picture(tmp_path / "a.png")), "--checkpoint", "toy:student_4:3"]
+    assert main(["--root", str(root), *typed]) == 2
     assert message in capsys.readouterr().err
 
 
