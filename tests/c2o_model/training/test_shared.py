@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,22 @@ def test_stopped_in_two_processes_it_goes_on_in_one(training: Any, tmp_path: Pat
     outcome = train_shared(cut, 2, 1, progress=quiet)
     assert outcome.ran == ("2 x 1", "1 x 2") and outcome.curve == uncut.curve
     assert cut.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_another_validation_split_gives_another_curve_and_the_same_checkpoint(
+    training: Any, data: Path, tmp_path: Path
+) -> None:
+    values = {"TEST.EVAL_PERIOD": 20, "SOLVER.MAX_ITER": 20}
+    one, root = training("one", **values), shutil.copytree(data, tmp_path / "set")
+    document = json.loads((root / "val.json").read_text())
+    document["annotations"] = []
+    (root / "val.json").write_text(json.dumps(document))
+    manifest.write(manifest.build(root, "tiny", {}, ("train", "val")))
+    other = replace(training("other", **values), data=root)
+    (first,), (second,) = (train_shared(t, 1, 1, progress=quiet).curve for t in (one, other))
+    assert first["AP"] >= 0 and math.isnan(second["AP"])
+    assert {k: v for k, v in first.items() if k != "AP"} == {k: v for k, v in second.items() if k != "AP"}
+    assert one.output.read_bytes() == other.output.read_bytes()
 
 
 def test_several_processes_are_asked_to_stop_only_while_they_train(
