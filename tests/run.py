@@ -20,7 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = (sys.executable, "-u", "-m", "pytest")
+# Plugins of packages that are here for other reasons; one of them takes a second to load.
+WITHOUT = ("-p", "no:hydra_pytest", "-p", "no:anyio")
+PYTEST = (sys.executable, "-u", "-m", "pytest", *WITHOUT)
 # Files of tests/workflow that share a build: their session fixtures are `clean` and `built_suites`.
 OF_CLEAN = ("end_to_end", "interrupt", "processes", "replay")
 OF_BUILT_SUITES = ("adopt", "gc", "suites")

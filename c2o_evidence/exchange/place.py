@@ -53,7 +53,8 @@ def find_place(what: str, root: Path) -> Place:
         EvidenceError: there is no such place, or nothing in it to export.
     """
     given = Path(what)
-    choices = [given] if given.is_dir() else [root / "deliverables" / what, root / "results" / what]
+    named = [root / "deliverables" / what, root / "results" / what] if "/" not in what else []
+    choices = [folder for folder in named if folder.is_dir()] or [given]
     for folder in choices:
         for bundle in (folder, folder / "bundle"):
             if (bundle / SUMS_NAME).is_file():

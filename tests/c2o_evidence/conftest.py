@@ -3,11 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# A busy machine is no fault of the code.
-settings.register_profile("c2o", deadline=None)
-settings.load_profile("c2o")
 
 FILES = {
     "configs/data/toy.yaml": "name: toy\nkind: digits\nseed: 7\n",

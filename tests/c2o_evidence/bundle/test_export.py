@@ -212,10 +212,12 @@ def test_nothing_is_written_into_evidence(root: Path, tmp_path: Path, capsys: py
 
 
 def test_a_name_is_the_deliverable_then_the_bundle_then_the_results(
-    frozen: Path, capsys: pytest.CaptureFixture[str]
+    frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = frozen.parent.parent
-    assert find_place("toy", root).base == frozen
+    (tmp_path / "here" / "toy").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_place("toy", root).base == frozen, "a name is no directory that happens to be here"
     code, out, _ = export(capsys, "toy", "--to", "json", root=root)
     assert code == 0 and (root / "exports/toy/json/summary.json").is_file() and "root digest" in out
     shutil.move(frozen, root / "elsewhere")
