@@ -79,6 +79,7 @@ def impossible(pattern: str, why: str) -> Way:
     return Way(pattern, "not possible here", why=why)
 
 
+TRACKERS = "tests/c2o_evidence/bundle/test_trackers.py::"
 REPLAY = "tests/workflow/test_replay.py::"
 TRAIN_NET = r"python -m c2o_model\.train_net "
 TWO_STEPS = ("SOLVER.MAX_ITER 100", "SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 2")
@@ -117,6 +118,14 @@ WAYS = (
     as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", exits=(2,), **{" a b ": " student_1 baseline_1 "}),
     as_written(r"c2o (show|stats|sign|checklist|model-card|tables|adopt|gc|status|doctor) ?.*"),
     as_written(r"c2o export step1_5seed --to .*|c2o export deliverables/step1_5seed --to parquet .*"),
+    # trackers
+    elsewhere(r"tensorboard .*", f"{TRACKERS}test_tensorboard_reads_the_numbers_of_the_records"),  # it serves for ever
+    elsewhere(r"c2o track .* --to mlflow --uri http.*", f"{TRACKERS}test_mlflow_reads_the_numbers_of_the_records"),
+    elsewhere(r"c2o track .* --to wandb", f"{TRACKERS}test_wandb_reads_the_numbers_of_the_records"),
+    elsewhere(r"C2O_TRACK=.* c2o run .*", f"{TRACKERS}test_a_build_tells_the_trackers_that_are_asked_for"),
+    impossible(r"wandb sync .*", "it uploads, with the reader's account"),
+    as_written(r"c2o track step1_5seed( --to mlflow)?"),
+    # what C2O makes of results and of pictures
     as_written(r"c2o (predict|watch) data/digits_mini/\S+ --checkpoint \S+:\S+.*"),
     as_written(r"c2o new-suite mine( --from .*)?", **{"mine --from": "mine_too --from"}),  # one or the other
     as_written(r"c2o data (list|plan \w+)"),
