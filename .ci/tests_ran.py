@@ -26,6 +26,7 @@ MUST_PASS = (
     "tests.drills",
     "tests.slurm",
     "tests.browser",
+    "tests.docs",
     "tests.test_environment",
     "tests.test_commands",
 )

@@ -29,7 +29,7 @@ OF_BUILT_SUITES = ("adopt", "gc", "suites")
 # In the order in which they start: the longest first, so that at the end no core waits for one of them.
 PARTS: dict[str, tuple[str, ...]] = {
     "slurm": ("tests/slurm",),
-    "end_to_end": tuple(f"tests/workflow/test_{name}.py" for name in OF_CLEAN),
+    "end_to_end": (*(f"tests/workflow/test_{name}.py" for name in OF_CLEAN), "tests/workflow/documented"),
     "suites": tuple(f"tests/workflow/test_{name}.py" for name in OF_BUILT_SUITES),
     "drills": ("tests/drills",),
     "others": (),  # all that no part names

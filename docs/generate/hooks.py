@@ -40,6 +40,11 @@ def on_files(files: Files, config: Any, **_: object) -> Files:
     return files
 
 
+def on_post_page(output: str, **_: object) -> str:
+    """Give the search a name, for who hears the page."""
+    return output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
+
+
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Turn links to figures outside docs/ towards their copies."""
     return OUTSIDE.sub(r"\1", markdown)

@@ -13,7 +13,7 @@ SUITE = """\
 # Suite keys
 
 Written from `workflow/schemas/suite.schema.json` when this site was built. A suite is `configs/suites/NAME.yaml`;
-[how to write one](../own-suite.md). Keys with a star must be there, after `extends` has been followed.
+[how to write one](../new-suite.md). Keys with a star must be there, after `extends` has been followed.
 
 """
 DATA = """\
@@ -32,7 +32,7 @@ Every file that C2O writes or reads is checked against these.
 
 """
 KINDS = {"digits": "generated", "coco": "in COCO format", "voc": "in VOC layout", "named": "a public set by name"}
-JSON_DOCUMENTS = ("suite", "data", "record")
+JSON_FILES = ("record", "gallery")
 
 
 def suite_page(root: Path) -> str:
@@ -61,10 +61,11 @@ def tables_page(root: Path) -> str:
     parts = [TABLES]
     for path in sorted(SCHEMA_DIR.glob("*.schema.json")):
         name = path.name.removesuffix(".schema.json")
-        if name not in JSON_DOCUMENTS:
+        if "x-key" in load_schema(name):
             parts.append(_table_of(name))
-    record = load_schema("record")
-    parts.append(_objects("record.json", record, record["$defs"], record["description"]))
+    for name in JSON_FILES:
+        schema = load_schema(name)
+        parts.append(_objects(f"{name}.json", schema, schema.get("$defs", {}), cell(schema.get("description", ""))))
     return "\n".join(parts)
 
 

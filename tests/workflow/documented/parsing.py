@@ -12,6 +12,7 @@ from pathlib import Path
 
 from c2o_evidence import cli
 from c2o_evidence.commands import COMMANDS
+from tests.workflow.documented.reading import ASSIGNMENT
 
 PLACEHOLDERS = re.compile(r"[A-Z]+(_reduced)?$|…$")
 
@@ -23,6 +24,8 @@ def fault_of(text: str, root: Path) -> str | None:
 
 
 def _fault_of_part(text: str, root: Path) -> str | None:
+    while match := ASSIGNMENT.match(text):
+        text = text[match.end() :]
     words = [word for word in shlex.split(re.split(r" [|>]", text)[0]) if word != "…"]
     for launcher in ("torchrun", "srun"):
         if words[0] == launcher:

@@ -38,6 +38,8 @@ class Sandbox:
         self._bundles()
         self._tables()
         (self.root / "data" / "digits").symlink_to("digits_mini")
+        mini = (self.root / "configs/data/digits_mini.yaml").read_text(encoding="utf-8")
+        (self.root / "configs/data/mine.yaml").write_text(mini.replace("name: digits_mini", "name: mine"))
         self._keys()
 
     def run(self, command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

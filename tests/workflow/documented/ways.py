@@ -18,7 +18,8 @@ STANDS_FOR = (
     ("step1_5seed", "tiny"),
     ("deliverables/quick", "deliverables/tiny"),  # `quick` is built in the tutorial
     (" quick", " tiny"),
-    ("student_1:3:0", "student_1:1:0"),  # tiny has train seeds 0 and 1
+    ("student_1:3:0", "student_1:1:0"),  # tiny has train and eval seeds 0 and 1
+    ("student_1:0:3", "student_1:0:1"),
     ("warmstart_20", "warmstart_4"),  # and a teacher of 4 steps
     ("/mnt/share/", "some/share/"),
 )
@@ -30,7 +31,8 @@ class Way:
 
     Attributes:
         name: `as written`, `dry run`, `reduced`, `run elsewhere`, `not possible here`; the counts have these names.
-        changes: what is put in the place of what, for `dry run` and `reduced`.
+        changes: what is put in the place of what.
+        more: what is put behind it.
         exits: exit codes that the page promises.
         where: `FILE::TEST` that runs the command on other inputs, for `run elsewhere`.
         why: what is missing here, for `not possible here`.
@@ -39,6 +41,7 @@ class Way:
     pattern: str
     name: str
     changes: tuple[tuple[str, str], ...] = ()
+    more: str = ""
     exits: tuple[int, ...] = (0,)
     where: str = ""
     why: str = ""
@@ -53,15 +56,15 @@ class Way:
         text = command.before + command.text
         for old, new in (*STANDS_FOR, *self.changes):
             text = text.replace(old, new)
-        return text
+        return text + self.more
 
 
 def as_written(pattern: str, exits: Sequence[int] = (0,), **changes: str) -> Way:
-    return Way(pattern, "as written", tuple(changes.items()), tuple(exits))
+    return Way(pattern, "as written", tuple(changes.items()), exits=tuple(exits))
 
 
-def dry_run(pattern: str, *changes: tuple[str, str]) -> Way:
-    return Way(pattern, "dry run", changes)
+def dry_run(pattern: str, *changes: tuple[str, str], more: str = "") -> Way:
+    return Way(pattern, "dry run", changes, more)
 
 
 def reduced(pattern: str, *changes: tuple[str, str]) -> Way:
@@ -76,6 +79,7 @@ def impossible(pattern: str, why: str) -> Way:
     return Way(pattern, "not possible here", why=why)
 
 
+TRACKERS = "tests/c2o_evidence/bundle/test_trackers.py::"
 REPLAY = "tests/workflow/test_replay.py::"
 TRAIN_NET = r"python -m c2o_model\.train_net "
 TWO_STEPS = ("SOLVER.MAX_ITER 100", "SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 2")
@@ -92,6 +96,8 @@ WAYS = (
         "tests/slurm/test_step1_5seed.py::test_the_bundle_is_the_same_as_made_here",
     ),
     elsewhere(r"c2o run \w+ --on slurm", "tests/slurm/test_driver.py::test_drivers_killed_with_their_jobs_running"),
+    dry_run(r"c2o run mine(_reduced)?", more=" -n"),
+    as_written(r"snakemake -n deliverables/mine"),
     as_written(r"snakemake deliverables/(step1_5seed|NAME)", NAME="tiny"),
     as_written(r"c2o run (step1_5seed|quick|NAME|my_ablation)( -n)?", NAME="tiny", my_ablation="tiny"),
     # verify
@@ -111,6 +117,17 @@ WAYS = (
     as_written(r"c2o diff .*", exits=(0, 1), **{"A B": "tiny some/bundle"}),
     as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", exits=(2,), **{" a b ": " student_1 baseline_1 "}),
     as_written(r"c2o (show|stats|sign|checklist|model-card|tables|adopt|gc|status|doctor) ?.*"),
+    as_written(r"c2o export step1_5seed --to .*|c2o export deliverables/step1_5seed --to parquet .*"),
+    # trackers
+    elsewhere(r"tensorboard .*", f"{TRACKERS}test_tensorboard_reads_the_numbers_of_the_records"),  # it serves for ever
+    elsewhere(r"c2o track .* --to mlflow --uri http.*", f"{TRACKERS}test_mlflow_reads_the_numbers_of_the_records"),
+    elsewhere(r"c2o track .* --to wandb", f"{TRACKERS}test_wandb_reads_the_numbers_of_the_records"),
+    elsewhere(r"C2O_TRACK=.* c2o run .*", f"{TRACKERS}test_a_build_tells_the_trackers_that_are_asked_for"),
+    impossible(r"wandb sync .*", "it uploads, with the reader's account"),
+    as_written(r"c2o track step1_5seed( --to mlflow)?"),
+    # what C2O makes of results and of pictures
+    as_written(r"c2o (predict|watch) data/digits_mini/\S+ --checkpoint \S+:\S+.*"),
+    as_written(r"c2o new-suite mine( --from .*)?", **{"mine --from": "mine_too --from"}),  # one or the other
     as_written(r"c2o data (list|plan \w+)"),
     as_written(r"c2o data check coco", exits=(2,)),  # it is not here
     # signatures by hand
