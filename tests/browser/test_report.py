@@ -204,8 +204,10 @@ def test_figures_can_be_read_in_the_dark(visit: Visits, report: Path) -> None:
 
 
 def test_print_opens_what_is_folded_and_leaves_controls_out(visit: Visits, report: Path) -> None:
-    page = visit(report).page
+    page = visit(report, viewport={"width": 760, "height": 1000}, color_scheme="dark").page  # A4 with margins
     page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 760
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     assert page.locator(".filter, .copy, nav.toc, .switches").locator("visible=true").count() == 0
     block = page.locator('[id="row-student_1"] code.digest').first
     assert block.bounding_box()["height"] > 0
