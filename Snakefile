@@ -27,6 +27,7 @@ include: "workflow/rules/distill.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/timing.smk"
 include: "workflow/rules/attention.smk"
+include: "workflow/rules/gallery.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/verify.smk"
@@ -45,15 +46,12 @@ onstart:
     hold_run_lock()
 
 
-localrules:
-    deliverables,
-
-
 # Without a target nothing is built: the suites are listed with what to type.
 rule deliverables:
     default_target: True
     log:
         "logs/deliverables.log",
+    localrule: True
     run:
         Path(log[0]).write_text(suite_list())
         print(suite_list())

@@ -58,6 +58,8 @@ def result_files(suite: Suite, extent: Extent = NOW) -> list[str]:
     for part in ("timing", "attention"):
         if getattr(suite, part) is not None:
             paths += [f"{part}/{part}.tsv", f"{part}/record.json"]
+    if suite.gallery is not None:
+        paths += [f"gallery/{name}" for name in suite.gallery.files]
     paths += [f"tables/{name}" for name in table_files(extent)]
     paths += [f"figures/{name}" for name in figure_files(suite, extent)]
     return sorted(paths)

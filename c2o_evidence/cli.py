@@ -25,6 +25,7 @@ Builds, checks and shows the results of C2O experiments.
   c2o status                                   what is done, running, missing
   c2o tables --check                           every table in README.md and docs/ follows from its rows
   c2o stats results.tsv                        statistics of any results TSV, and what its n cannot carry
+  c2o predict photo.jpg --checkpoint SUITE:ROW detections in pictures of your own; c2o watch: the denoising as a GIF
   c2o adopt                                    after a clone or copy: what holds need not be made again
   c2o data check coco                          is the copy of a public data set whole; plan: what it takes
   c2o gc --dry-run                             what nothing needs any more, and how much that is

@@ -32,7 +32,7 @@ _AROUND = tuple(
 )
 # Commands of their own, which no rule runs, and names that no data configuration can have.
 _TOOLS = (
-    *(f"c2o_model/{name}.py" for name in ("dry_run", "transfer", "imagenet")),
+    *(f"c2o_model/{name}.py" for name in ("dry_run", "transfer", "imagenet", "predict")),
     *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k", "repeat")),
 )
 _TIMING = "c2o_model/evaluation/timing.py"
@@ -52,6 +52,7 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     ),
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),
+    "gallery": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_model/gallery"),
     "tables": tuple(f"c2o_evidence/{name}" for name in ("analysis", "figures", "tables", "stats.py")),
 }
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""
@@ -62,6 +63,10 @@ EXCLUDED: dict[str, tuple[str, ...]] = {
     # Another data set comes with another training, so its generator need not count twice.
     "evaluate": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
     "timing": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "gallery": (
+        *(*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
+        *("c2o_model/gallery/draw.py", "c2o_model/gallery/foreign.py"),  # of `c2o predict` and `c2o watch`
+    ),
 }
 """Sources below a part's entries that cannot change its result. A new file counts until it is named here."""
 

@@ -165,7 +165,8 @@ def crate_document(bundle: Path, suite: Suite) -> dict[str, Any]:
     data = sorted(path for path in digests if path.startswith("data/"))
     main = "tables/summary.tsv" if suite.rows else "attention/attention.tsv"
     inputs = [path for path in digests if path.startswith(("data/", "environment/"))]
-    outputs = [path for path in digests if path.startswith(("train/", "eval/", "timing/", "attention/", "tables/"))]
+    made = ("train/", "eval/", "timing/", "attention/", "gallery/", "tables/")
+    outputs = [path for path in digests if path.startswith(made)]
     files: dict[str, Any] = {}
     for path in sorted(digests):
         properties: dict[str, Any] = {

@@ -21,6 +21,7 @@ from c2o_evidence.errors import SuiteError
 from c2o_evidence.extent import EDITION
 from c2o_evidence.model_config import config_digest, merge_config
 from c2o_evidence.schemas import did_you_mean
+from c2o_evidence.suite_gallery import GallerySpec, gallery_digest
 from c2o_evidence.suite_parts import check_parts
 from c2o_evidence.suite_spec import (
     AttentionSpec,
@@ -34,6 +35,8 @@ from c2o_evidence.suite_spec import (
     SuiteRow,
     TimingSpec,
     Tolerances,
+    plain,
+    plain_row,
 )
 
 __all__ = [
@@ -96,6 +99,7 @@ class Suite:
     speedups: tuple[Speedup, ...] = ()
     timing: TimingSpec | None = None
     attention: AttentionSpec | None = None
+    gallery: GallerySpec | None = None
     tolerances: Tolerances | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -293,6 +297,11 @@ class Suite:
         return json_digest({"kind": "attention", "spec": spec, "code": self._code("attention")})
 
     @_once
+    def gallery_digest(self) -> str:
+        """Digest of what decides the gallery: its section, the recipes of its rows, the eval seeds, its sources."""
+        return gallery_digest(self, self._code("gallery"))
+
+    @_once
     def tables_digest(self, edition: int = EDITION) -> str:
         """Digest of what decides the tables: evaluation, timing, attention digests, labels, order, specs."""
         return json_digest(
@@ -323,15 +332,15 @@ class Suite:
             document["train_seeds"] = list(self.train_seeds)
             document["eval_seeds"] = list(self.eval_seeds)
             document["experiments"] = {
-                name: _plain(spec, drop=("name", *(("processes",) if spec.processes == 1 else ())))
+                name: plain(spec, drop=("name", *(("processes",) if spec.processes == 1 else ())))
                 for name, spec in sorted(self.experiments.items())
             }
-            document["rows"] = [_plain_row(row) for row in self.rows]
+            document["rows"] = [plain_row(row) for row in self.rows]
         for key in ("main_table", "comparisons", "speedups"):
-            document[key] = [_plain(item) for item in getattr(self, key)]
-        for key in ("timing", "attention", "tolerances"):
+            document[key] = [plain(item) for item in getattr(self, key)]
+        for key in ("timing", "attention", "gallery", "tolerances"):
             if getattr(self, key) is not None:
-                document[key] = _plain(getattr(self, key))
+                document[key] = plain(getattr(self, key))
         return document
 
     def to_yaml(self) -> str:
@@ -386,14 +395,3 @@ def load_resolved_suite(path: Path | str) -> Suite:
     from c2o_evidence.suite_check import read_resolved
 
     return read_resolved(Path(path))
-
-
-def _plain_row(row: SuiteRow) -> dict[str, Any]:
-    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
-    return _plain(row, drop=("selected",)) | ({"selected": _plain(row.selected)} if row.selected else {})
-
-
-def _plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A specification as a mapping, fields in their order."""
-    values = {key: value for key, value in vars(item).items() if key not in drop}
-    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}

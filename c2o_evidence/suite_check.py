@@ -12,6 +12,7 @@ from c2o_evidence.plain_file import LIMITS
 from c2o_evidence.schemas import Fault, did_you_mean, key_text, schema_faults
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_arms import arm_faults, expand_arms
+from c2o_evidence.suite_gallery import GallerySpec, gallery_faults
 from c2o_evidence.suite_reduced import SUFFIX, reduce_document
 from c2o_evidence.suite_selection import selection_faults
 from c2o_evidence.suite_spec import (
@@ -84,6 +85,7 @@ def read_suite(name_or_path: str | Path, root: Path) -> Suite:
     if isinstance(document.get("main_table"), str):
         document["main_table"] = _read_main_table(document["main_table"], source, root)
     _check_meaning(document, source)
+    source.refuse(gallery_faults(document, data_config))
     return _build(document, data_config, name, root)
 
 
@@ -99,6 +101,7 @@ def read_resolved(path: Path) -> Suite:
         source.refuse([Fault(("data_config", *f.where), f.what) for f in schema_faults(data_config, "data")])
     source.refuse(_schema_faults(document))
     _check_meaning(document, source)
+    source.refuse(gallery_faults(document, data_config))
     return _build(document, data_config, str(path), None)
 
 
@@ -362,6 +365,7 @@ def _build(document: Mapping[str, Any], data_config: Mapping[str, Any], path: st
         speedups=tuple(Speedup(**item) for item in document.get("speedups") or ()),
         timing=TimingSpec(**timing) if timing else None,
         attention=AttentionSpec(**{**attention, "nodes": tuple(attention["nodes"])}) if attention else None,
+        gallery=GallerySpec.of(document.get("gallery")),
         tolerances=Tolerances(**document["tolerances"]) if "tolerances" in document else None,
     )
 

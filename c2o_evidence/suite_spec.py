@@ -150,3 +150,14 @@ class Recipe:
     def parents(self) -> tuple[Parent, ...]:
         """init and teacher, as far as there are any, each checkpoint once."""
         return tuple(dict.fromkeys(parent for parent in (self.init, self.teacher) if parent is not None))
+
+
+def plain_row(row: SuiteRow) -> dict[str, Any]:
+    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
+    return plain(row, drop=("selected",)) | ({"selected": plain(row.selected)} if row.selected else {})
+
+
+def plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A specification as a mapping, fields in their order."""
+    values = {key: value for key, value in vars(item).items() if key not in drop}
+    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}

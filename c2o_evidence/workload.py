@@ -55,4 +55,6 @@ def jobs_of(suite: Suite, root: Path) -> list[Job]:
         jobs.append(Job("timing", "", 0, base / "timing" / "record.json", 0, seconds))
     if suite.attention is not None:
         jobs.append(Job("attention", "", 0, base / "attention" / "record.json", 0, 30.0))
+    if suite.gallery is not None:
+        jobs.append(Job("gallery", "", 0, base / "gallery" / "record.json", 0, 2 * START_S))
     return jobs

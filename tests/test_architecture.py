@@ -24,9 +24,10 @@ BELOW = {
     "sampling": {"modeling", "graph", "diffusion"},
     "training": {"sampling", "modeling", "graph", "diffusion", "data"},
     "evaluation": {"sampling", "modeling", "graph", "diffusion", "data"},
+    "gallery": {"evaluation", "sampling", "modeling", "graph", "diffusion", "data"},
 }
 # modules of c2o_model that may import every part
-ENTRY_POINTS = {"train_net", "worker", "dry_run", "transfer", "imagenet", "__main__"}
+ENTRY_POINTS = {"train_net", "worker", "dry_run", "transfer", "imagenet", "predict", "__main__"}
 
 
 def imports(source: str, module: str) -> list[tuple[int, str]]:

@@ -23,6 +23,7 @@ SOMETHING_ELSE = {
     "eval": "configuration: test-time options of a row, or the recipe, differ",
     "timing": "configuration: the section `timing`, the rows or their recipes differ",
     "attention": "configuration: the section `attention` differs",
+    "gallery": "configuration: the section `gallery`, its rows or their recipes differ",
     "tables": "configuration: titles, rows, comparisons or results of the suite differ",
 }
 RULES = {"train": ("train", "distill"), "eval": ("evaluate",)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from c2o_evidence.bundle import DETAIL_FILES, EVAL_FILES, NOW, TRAIN_FILES, figure_files, table_files
 from c2o_evidence.extent import Extent
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 
 CHECKPOINT, SIDECAR = TRAIN_FILES[0], TRAIN_FILES[1]
 
@@ -101,6 +102,12 @@ def _measurements(suite: Suite) -> Iterator[SuiteJob]:
         yield _measurement(suite, "timing", suite.timing_digest(), [data_manifest(suite), *models], ["data", *places])
     if suite.attention is not None:
         yield _measurement(suite, "attention", suite.attention_digest(), [], [])
+    if suite.gallery is not None:
+        places = [f"train/{name}/seed{seed}" for name, seed in gallery_checkpoints(suite)]
+        inputs = [data_manifest(suite), *(path for place in places for path in _below(suite, place, CHECKPOINT))]
+        outputs = _below(suite, "gallery", *suite.gallery.files)
+        yield SuiteJob("gallery", "gallery", "gallery", outputs, tuple(inputs), ("data", *places), outputs[0],
+                       suite.gallery_digest())  # fmt: skip
 
 
 def _measurement(suite: Suite, part: str, digest: str, inputs: list[str], parents: list[str]) -> SuiteJob:
@@ -113,6 +120,7 @@ def _summaries(suite: Suite, extent: Extent) -> Iterator[SuiteJob]:
     evaluated = tuple(f"eval/{name}/seed{seed}" for name, seed in suite.eval_jobs)
     timing = ("timing",) if suite.timing is not None else ()
     attention = ("attention",) if suite.attention is not None else ()
+    gallery = ("gallery",) if suite.gallery is not None else ()
     results = tuple(path for place in evaluated for path in _below(suite, place, *EVAL_FILES[:2]))
     times = _below(suite, "timing", "timing.tsv") if timing else ()
     tables = _below(suite, "tables", *table_files())
@@ -134,7 +142,7 @@ def _summaries(suite: Suite, extent: Extent) -> Iterator[SuiteJob]:
     index = f"results/{suite.name}/manifest.tsv"
     yield SuiteJob("manifest", "manifest", "index of the results", (index,), (), evaluated, index)
     sums, report = f"results/{suite.name}/bundle/SHA256SUMS", f"results/{suite.name}/verify.json"
-    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention)
+    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention, *gallery)
     yield SuiteJob("bundle", "bundle", "staged bundle", (sums,), (), (*data, *everything), sums)
     yield SuiteJob("verify", "verify", "verification of the bundle", (report,), (), ("bundle",), report)
     frozen = f"deliverables/{suite.name}"

@@ -19,6 +19,7 @@ from c2o_evidence.commands import (
     doctor,
     gc,
     model_card,
+    predict,
     report,
     run,
     show,
@@ -27,6 +28,7 @@ from c2o_evidence.commands import (
     status,
     tables,
     verify,
+    watch,
 )
 
 
@@ -52,6 +54,8 @@ _MODULES: tuple[ModuleType, ...] = (
     tables,
     stats,
     diff,
+    predict,
+    watch,
     adopt,
     data,
     gc,

@@ -36,7 +36,7 @@ class Plan:
             for part, folder, jobs in (("train", "train", suite.train_jobs), ("evaluate", "eval", suite.eval_jobs))
         }
         self.code = {part: digest for part in ("train", "evaluate") if (digest := self._common_code(part))}
-        for part in ("timing", "attention", "tables"):
+        for part in ("timing", "attention", "gallery", "tables"):
             if record := records.get(f"{part}/{RECORD}"):
                 self.code[part] = record.code_sha256
         self._given: dict[int, Suite] = {}
@@ -72,6 +72,8 @@ class Plan:
                 return self._with_seed(timing.train_seed if timing else seeds[0]).timing_digest()
             if path == f"attention/{RECORD}":
                 return self._with_seed(seeds[0]).attention_digest()
+            if path == f"gallery/{RECORD}":
+                return self._with_seed(seeds[0]).gallery_digest()
             return self._with_seed(seeds[0]).tables_digest(self._edition)
         except EvidenceError:
             return None  # what is not there is named where it is missing

@@ -15,6 +15,7 @@ from c2o_evidence.extent import Extent
 from c2o_evidence.hardware import fingerprint_id
 from c2o_evidence.records import Record, RecordedFile, read_record
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding
 
@@ -63,6 +64,9 @@ def jobs_of(suite: Suite, extent: Extent = NOW) -> dict[str, Job]:
         jobs[f"timing/{RECORD}"] = _job(suite, "timing", "timing", (DATA, *timed), ("timing.tsv",))
     if suite.attention is not None:
         jobs[f"attention/{RECORD}"] = _job(suite, "attention", "attention", (), ("attention.tsv",))
+    if suite.gallery is not None:
+        shown = [checkpoint_path(name, seed) for name, seed in gallery_checkpoints(suite)]
+        jobs[f"gallery/{RECORD}"] = _job(suite, "gallery", "gallery", (DATA, *shown), suite.gallery.files)
     evaluated = ("results.tsv", "detections.safetensors") if extent.edition > 1 else ("results.tsv",)
     read = tuple(f"eval/{name}/seed{seed}/{file}" for name, seed in suite.eval_jobs for file in evaluated)
     read += ("timing/timing.tsv",) if suite.timing is not None else ()

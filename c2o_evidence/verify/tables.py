@@ -28,6 +28,7 @@ from c2o_evidence.verify.checkpoints import check_checkpoints
 from c2o_evidence.verify.compare import compare_text, compare_tsv
 from c2o_evidence.verify.edition import bundle_extent
 from c2o_evidence.verify.findings import Finding
+from c2o_evidence.verify.gallery import check_gallery
 from c2o_evidence.verify.measured import check_attention, check_curves, check_timing, measured_note
 from c2o_evidence.verify.own_files import check_own, written_here
 from c2o_evidence.verify.pictures import check_figures, unsafe_figures
@@ -201,7 +202,7 @@ class _Check:
             self.add(Finding("row-missing", f"{folder}/detections.safetensors", "this run is not there", row=row))
         found = self._text(path)
         if found is None:
-            self.add(Finding("missing", path, "cannot be read"))
+            self.add(Finding("malformed" if path in self.digests else "missing", path, "cannot be read"))
         elif rows:
             self._compare(path, "results", rows, found)
         return rows
@@ -278,6 +279,7 @@ class _Check:
             self.result.notes.append("figures were not compared: the tables that they show do not hold")
         else:
             self._take(check_figures(root, suite, digests, self.records.get("tables/record.json")))
+        self._take(check_gallery(root, suite, digests, self.records))
         self._take(check_own(root, suite, digests))
         self.result.notes.append(measured_note(suite))
 

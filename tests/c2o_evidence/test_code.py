@@ -15,6 +15,7 @@ ENTRIES = {
     "evaluate": "c2o_model/evaluation/run.py",
     "timing": "c2o_model/evaluation/timing.py",
     "attention": "c2o_model/evaluation/attention_bench.py",
+    "gallery": "c2o_model/gallery/build.py",
 }
 
 

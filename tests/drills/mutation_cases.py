@@ -185,6 +185,21 @@ DATA: dict[str, Change] = {
 }
 
 
+def _move(step: int) -> Change:
+    """The first box of a step of the denoising, moved by a tenth of a pixel."""
+    where = ("filmstrip", "steps", step, "boxes", 0)
+    return edit_json(put(*where, by=lambda box: [box[0] + 0.1, *box[1:]]))
+
+
+GALLERY: dict[str, Change] = {
+    "first-step": _move(0),
+    "last-step": _move(-1),
+    "edge": edit_json(put("attention", "edges", 0, value=[0, 1, 0.5])),
+    "node": edit_json(put("attention", "scores", 0, value=0.999)),
+    "other-picture": edit_json(put("images", 0, "image_id", value=3)),
+}
+
+
 def column(name: str) -> Change:
     return change.edit_cell(lambda head, text: head == name, change.bump)
 
@@ -210,7 +225,7 @@ NOT_THERE = {
         for kind in ("summary", "main", "comparisons", "detail", "attention", "curve")
     ),
     *(("seed", kind) for kind in ("summary", "main", "comparisons", "detail", "attention")),
-    *(("told-seed", kind) for kind in ("timing-record", "attention-record", "tables-record")),
+    *(("told-seed", kind) for kind in ("timing-record", "attention-record", "tables-record", "gallery-record")),
     *((name, "attention-record") for name in ("material-digest", "drop-material")),
 }
 """(change, kind of file) where the file has nothing that could be changed so."""
@@ -267,6 +282,8 @@ def planned() -> Iterator[tuple[str, str, str, str, Change]]:
     for kind, functions in groups:
         for seal in ("lists", "digests", "plan"):
             yield from ((seal, name, kind, KINDS[kind][0], function) for name, function in functions.items())
+    for seal in ("lists", "digests"):
+        yield from ((seal, name, "gallery", KINDS["gallery"][0], function) for name, function in GALLERY.items())
     for seal in ("sums", "lists", "digests"):
         yield from ((seal, name, "model", "train/baseline/seed1/model.safetensors", f) for name, f in MODEL.items())
         yield from ((seal, name, "detections", one_of("detections", rng), f) for name, f in DETECTIONS.items())

@@ -41,11 +41,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "page": ("report.html",),
     "crate": ("ro-crate-metadata.json",),
     "sums": ("SHA256SUMS",),
+    "gallery": ("gallery/gallery.json",),
+    "gallery-record": ("gallery/record.json",),
+    "picture": ("gallery/images/0.png", "gallery/images/1.png"),
 }
 """Kind of file -> its paths."""
 
 TABLES = ("results", "runs", "summary", "main", "comparisons", "detail", "manifest", "timing", "attention", "curve")
-RECORDS = ("train-record", "eval-record", "timing-record", "attention-record", "tables-record")
+RECORDS = ("train-record", "eval-record", "timing-record", "attention-record", "tables-record", "gallery-record")
 
 
 def kind_of(path: str) -> str:

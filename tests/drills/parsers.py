@@ -1,7 +1,7 @@
 # ruff: noqa: E501  (a table: one parser an entry)
 """Every function of c2o_evidence that reads bytes from outside, with a valid file and the errors it may raise.
 
-`PARSERS` is what is fuzzed; `NOT_PARSERS` names the functions that open files and are none, each with the reason. A
+`PARSERS` is what is fuzzed; `NOT_PARSERS` (not_parsers.py) names the functions that open files and are none, each with the reason. A
 test holds the two against the source: a reader that is in neither fails it.
 """
 
@@ -45,12 +45,14 @@ from c2o_evidence.diff import sides
 from c2o_evidence.digest_cache import DigestCache, file_state
 from c2o_evidence.doctor.versions import locked_versions
 from c2o_evidence.foreign.reader import read_foreign
+from c2o_evidence.gallery import read_gallery, read_picture
 from c2o_evidence.garbage import find
+from c2o_evidence.predict.model import read_data_set
 from c2o_evidence.published.markers import read_lines
 from c2o_evidence.report import read_svg, truth
 from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.sums import parse_sums
-from c2o_evidence.verify import files, naming, own_files, pictures, runs, tables
+from c2o_evidence.verify import files, gallery, naming, own_files, pictures, runs, tables
 from c2o_evidence.verify.replay import room, source, workflow
 from tests import fabricated_sets
 from tests.drills.sandbox import DETECTIONS, MODEL, RECORD, RESULTS, honest
@@ -311,6 +313,14 @@ PARSERS = (
     Parser("configurations of a bundle", of(CONFIG), lambda path: tables._Check._read_configs(SimpleNamespace(
         root=up(path, CONFIG), suite=_suite(), digests={CONFIG: NO}, add=lambda *_: None, _shorten=str)),
         ("verify.tables._Check._read_configs",), CONFIG, raises=False),
+    Parser("gallery", of("gallery/gallery.json"), lambda path: read_gallery(path.parents[1]), ("gallery.read_gallery",),
+           "gallery/gallery.json"),
+    Parser("gallery of a bundle", of("data/val.json"), lambda path: gallery._annotated(path.parents[1], {"data/val.json": NO}),
+           ("verify.gallery._annotated",), "data/val.json", raises=False),
+    Parser("picture of a gallery", of("gallery/images/0.png"), lambda path: read_picture(path, 64, 64),
+           ("gallery.read_picture",)),
+    Parser("data set of a prediction", of("data/val.json"), lambda path: read_data_set(path.parent),
+           ("predict.model.read_data_set",), "val.json"),
     Parser("a record that says how long", of(RECORD), lambda path: workflow._timed(
         SimpleNamespace(root=path.parent), SimpleNamespace(record=path), SimpleNamespace(results=path.parent)),
         ("verify.replay.workflow._timed",), raises=False),
@@ -341,58 +351,3 @@ PARSERS = (
     *(Parser(f"show {place.rpartition('.')[2]}", of(place), show._show_file, ("show._read",), place)
       for place in (RESULTS, RECORD, MODEL)),
 )  # fmt: skip
-
-OURS = "reads a file of this package, or of the checkout's own sources"
-WRITES = "opens to write, or to flush, what we make ourselves"
-COPIES = "compares or copies bytes and takes no meaning from them"
-NOT_PARSERS = {
-    "adopt.check._of_index": COPIES,
-    "atomic._create": WRITES,
-    "atomic._sweep": WRITES,
-    "atomic.sync": WRITES,
-    "bundle.template": OURS,
-    "cli.main": WRITES,
-    "cluster.processes.processes": "reads /proc",
-    "cluster.processes.submitting": "reads /proc",
-    "code.code_digest": OURS,
-    "datasets.plan._deciding": OURS,
-    "detections.write_detections": WRITES,
-    "digest_cache.DigestCache._store": WRITES,
-    "diff.sides.Bundle.read": "hands on bytes that have the listed digest; what reads them is fuzzed by itself",
-    "extent.extent_of": "looks for a word in the first line of a curve; what reads curves is fuzzed",
-    "freeze._copy_synced": COPIES,
-    "garbage.find._staged": COPIES,
-    "garbage.remove._held": WRITES,
-    "hardware._cpuinfo": "reads /proc",
-    "hardware._physical_cores": "reads /sys",
-    "lock.locked": WRITES,
-    "lock.wait_until_free": WRITES,
-    "manifest.merge_results_manifest": COPIES,
-    "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.load_ground_truth",
-    "plain_file.open_plain": "is what the parsers open files with",
-    "plain_file.open_looked_at": "is what the parsers open files with",
-    "plain_file.read_plain": "is what the parsers read files with",
-    "published.check._bound": "reads with sums.parse_sums, which is fuzzed, a file of the checkout",
-    "published.check.check_reference": COPIES,
-    "published.sources._frozen": "reads with sums.parse_sums and tsv.read_tsv, which are fuzzed",
-    "publish.source.read_source": "reads with sums.parse_sums, which is fuzzed, a list that was just verified",
-    "report.render.read_template": OURS,
-    "report.render.texts_digest": OURS,
-    "run.Build.run": "follows the log that it has Snakemake write; the log is fuzzed as `snakemake log`",
-    "run.print_result": "prints the summary that a build has just made here",
-    "run_lock.take_run_lock": WRITES,
-    "schemas.load_schema": OURS,
-    "signing.command._sign_openssf": WRITES,
-    "signing.command._sign_ssh": WRITES,
-    "signing.openssf.require_public_key": "looks whether it is PEM; model_signing reads it, in a process of its own",
-    "signing.ssh.read_signature": "hands the bytes to ssh-keygen, in a process of its own",
-    "signing.statement.statement_of": "reads with yaml_file.load_yaml, which is fuzzed, and hashes the list",
-    "slots.directory.open_directory": "opens a directory",
-    "slots.directory.open_lock": WRITES,
-    "slots.holders.holders": "reads with holders.parse_holder, which has a property test beside its others",
-    "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
-    "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
-    "tables.command.tables_command": COPIES,
-    "trained.TrainedStore.claim": WRITES,
-    "verify.files._list": "opens directories",
-}

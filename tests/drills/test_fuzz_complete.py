@@ -3,7 +3,8 @@
 import ast
 from pathlib import Path
 
-from tests.drills.parsers import NOT_PARSERS, PARSERS
+from tests.drills.not_parsers import NOT_PARSERS
+from tests.drills.parsers import PARSERS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "c2o_evidence"
 OPENING = frozenset(

@@ -50,6 +50,7 @@ speedups:
   - {fast: student_1, slow: warmstart_4}
 timing: {images: 2, batch: 1, warmup: 0, repeats: 1, train_seed: 0}
 attention: {nodes: [50], heads: 2, dim: 32, repeats: 1}
+gallery: {rows: [warmstart_4, student_1], images: 2}
 """
 
 # Small batches, and a saved state in the middle of every training but the backbone's, to resume from.
@@ -90,7 +91,7 @@ with job(snakemake) as running:
             (bundle / "SHA256SUMS").write_text(f"{list(snakemake.params)}\\n")
         if path.suffix == ".sha256":
             write_sidecar(path.with_suffix(""))
-        elif snakemake.rule == "figures":
+        elif path.name in ("figures", "images"):
             path.mkdir()
             (path / "content").write_text("content")
         else:

@@ -36,7 +36,7 @@ def imported(path: Path) -> set[Path]:
     return {file for name in names if (file := module_file(name)) is not None}
 
 
-@pytest.mark.parametrize("part", ["data", "train", "evaluate", "timing", "attention"])
+@pytest.mark.parametrize("part", ["data", "train", "evaluate", "timing", "attention", "gallery"])
 def test_the_digest_of_a_part_covers_all_that_its_script_imports(part: str) -> None:
     scripts = ROOT / "workflow" / "scripts"
     reached: set[Path] = set()

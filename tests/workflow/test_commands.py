@@ -36,7 +36,7 @@ def test_a_profile_that_is_not_there_is_an_error_that_names_those_that_are(fresh
 def test_the_rule_graph_has_every_rule_and_no_cycle(fresh) -> None:
     done = fresh.run("deliverables/tiny", "--rulegraph")
     assert done.returncode == 0
-    rules = "data train distill evaluate timing attention tables figures manifest bundle verify freeze deliver"
+    rules = "data train distill evaluate timing attention gallery tables figures manifest bundle verify freeze deliver"
     for rule in rules.split():
         assert f'label = "{rule}"' in done.stdout
 
@@ -87,7 +87,7 @@ def test_the_deliverable_needs_no_further_flag(fresh) -> None:
     profile = yaml.safe_load((fresh.path / "profiles/default/profile.yaml").read_text())
     assert profile["rerun-triggers"] == ["params", "input"]
     output = fresh.build()
-    assert "Using workflow specific profile profiles/default" in output and "23 of 23 steps" in output
+    assert "Using workflow specific profile profiles/default" in output and "24 of 24 steps" in output
     assert (fresh.path / "deliverables/tiny/SHA256SUMS").is_file()
 
 

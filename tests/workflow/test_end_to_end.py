@@ -22,7 +22,8 @@ TINY = "configs/suites/tiny.yaml"
 # What equal work must give in equal bytes. Records, timings and what is made of them hold times.
 SAME_BYTES = re.compile(
     r"data/digits_mini/.*|results/tiny/(train/.*/(model.safetensors|model.safetensors.sha256|config.yaml|curve.tsv)"
-    r"|eval/.*/(results.tsv|detections.safetensors)|tables/(runs|comparisons).tsv|manifest.tsv)"
+    r"|eval/.*/(results.tsv|detections.safetensors)|tables/(runs|comparisons).tsv|manifest.tsv"
+    r"|gallery/(gallery.json|images/\d.png))"
 )
 
 
@@ -72,6 +73,28 @@ def test_a_sample_of_the_mutation_drill(clean, tmp_path) -> None:
                 wrong.append(f"{case.name}: {error}")
             shutil.rmtree(copy)
     assert wrong == [], "\n".join(wrong)
+
+
+def test_the_notebook_runs_on_a_bundle(clean, monkeypatch) -> None:
+    nbformat, nbclient = (
+        pytest.importorskip(name, reason="`make extras` installs it") for name in ("nbformat", "nbclient")
+    )
+    pytest.importorskip("ipykernel", reason="`make extras` installs it")
+    bundle = clean.path / "deliverables/tiny"
+    monkeypatch.setenv("C2O_BUNDLE", str(bundle))
+    notebook = nbformat.read(Path(__file__).resolve().parents[2] / "docs/notebooks/first-look.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not kept in the repository"
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(clean.path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "verified {" in said and "'runs': 16" in said and "1 of 1 drawn in" in said, said
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 3, "the runs, the denoising, the prediction"
+    table = next(
+        output["data"]["text/plain"] for output in outputs if "mean_AP" in output.get("data", {}).get("text/plain", "")
+    )
+    for line in (bundle / "tables/summary.tsv").read_text().splitlines()[1:]:
+        assert line.split("\t")[0] in table
 
 
 def test_records_name_the_parents_and_the_pins(clean) -> None:

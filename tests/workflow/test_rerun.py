@@ -55,7 +55,7 @@ def test_a_changed_value_runs_what_depends_on_it_and_nothing_else(built) -> None
     )
     trainings = [f"{job}, seed {seed}" for job in ("distill student", "train warmstart") for seed in (0, 1)]
     assert built.planned() == sorted(
-        [*AFTER_RESULTS, *evaluations("warmstart", "student"), *trainings, "time inference"]
+        [*AFTER_RESULTS, *evaluations("warmstart", "student"), *trainings, "time inference", "make the gallery"]
     )
 
 
@@ -68,7 +68,8 @@ def test_a_changed_base_of_a_model_file_runs_every_training(built) -> None:
 
 def test_other_eval_seeds_evaluate_but_do_not_train(built) -> None:
     built.edit(TINY, "eval_seeds: [0, 1]", "eval_seeds: [0, 1, 2]")
-    assert built.planned() == sorted([*AFTER_RESULTS, *evaluations("baseline", "warmstart", "student")])
+    expected = [*AFTER_RESULTS, *evaluations("baseline", "warmstart", "student"), "make the gallery"]
+    assert built.planned() == sorted(expected)
 
 
 def test_another_train_seed_adds_its_own_jobs(built) -> None:
@@ -97,6 +98,7 @@ def test_changed_test_time_options_of_a_row_evaluate_its_experiment(built) -> No
         ("c2o_model/evaluation/run.py", "evaluate student, seed 0", "train backbone, seed 0"),
         ("c2o_model/evaluation/timing.py", "time inference", "evaluate student, seed 0"),
         ("c2o_model/graph/attention.py", "time attention kernels", "generate data set digits_mini"),
+        ("c2o_model/gallery/build.py", "make the gallery", "evaluate student, seed 0"),
     ],
 )
 def test_changed_sources_run_the_jobs_that_use_them(built, source: str, runs: str, runs_not: str) -> None:
@@ -117,7 +119,13 @@ def test_a_crash_between_a_training_and_its_descendants_leaves_nothing_stale(bui
         built.build(f"results/tiny/train/baseline/seed{seed}/model.safetensors")
     trainings = [f"{job}, seed {seed}" for job in ("distill student", "train warmstart") for seed in (0, 1)]
     assert built.planned() == sorted(
-        [*AFTER_RESULTS, *evaluations("baseline", "warmstart", "student"), *trainings, "time inference"]
+        [
+            *AFTER_RESULTS,
+            *evaluations("baseline", "warmstart", "student"),
+            *trainings,
+            "time inference",
+            "make the gallery",
+        ]
     )
     built.build()
     assert built.planned() == []

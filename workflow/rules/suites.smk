@@ -11,6 +11,7 @@ from functools import cache
 from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.suite import load_suite
+from c2o_evidence.suite_gallery import gallery_checkpoints
 from c2o_evidence.suite_parts import sharing
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
@@ -140,6 +141,12 @@ def timed_checkpoints(wildcards):
     return [checkpoint_of(wildcards.suite, r.experiment, r.seed) for r in recipes]
 
 
+def shown_checkpoints(wildcards):
+    """The checkpoints of the gallery's rows, of the first train seed."""
+    chosen = gallery_checkpoints(suite(wildcards.suite))
+    return [checkpoint_of(wildcards.suite, *checkpoint) for checkpoint in chosen]
+
+
 def outputs_of(jobs, part, *names):
     """Input function: files NAMES in results/SUITE/PART of all `train_jobs` or `eval_jobs` of a suite."""
     return lambda wildcards: [
@@ -150,7 +157,7 @@ def outputs_of(jobs, part, *names):
 
 
 def if_any(section, path):
-    """Input function: the file of a section that a suite may lack (`timing`, `attention`)."""
+    """Input function: the file of a section that a suite may lack (`timing`, `attention`, `gallery`)."""
     return lambda wildcards: (
         path.format(**wildcards) if getattr(suite(wildcards.suite), section) else []
     )

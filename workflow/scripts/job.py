@@ -120,6 +120,7 @@ class Job:
         digests["tables"] = suite.tables_digest()
         digests |= {"timing": suite.timing_digest()} if suite.timing else {}
         digests |= {"attention": suite.attention_digest()} if suite.attention else {}
+        digests |= {"gallery": suite.gallery_digest()} if suite.gallery else {}
         for place, digest in digests.items():
             if digest not in read_record(self.results / place / "record.json").parameters.values():
                 raise EvidenceError(
@@ -187,9 +188,11 @@ def _tells_what_to_do(error: Exception) -> bool:
 
 
 def _files(named: Any) -> dict[str, str]:
-    """Inputs or outputs by name; those of a list get a number behind it."""
+    """Inputs or outputs by name; those of a list, and the files of a directory, get a number behind it."""
     found: dict[str, str] = {}
     for name, value in named.items():
+        if isinstance(value, str) and os.path.isdir(value):
+            value = sorted(str(path) for path in Path(value).iterdir() if not path.name.startswith("."))
         if isinstance(value, str):
             found[name] = value
         else:

@@ -28,6 +28,7 @@ from c2o_evidence.records import write_record
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.tables import write_manifest, write_tables
 from c2o_evidence.tsv import tsv_schema, write_tsv
+from tests.c2o_evidence.bundle.gallery_of import write_gallery
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("cat", "dog")
@@ -63,6 +64,7 @@ speedups:
   - {fast: student_1, slow: base_4}
 timing: {images: 4, batch: 1, warmup: 1, repeats: 3, train_seed: 0}
 attention: {nodes: [100], heads: 4, dim: 64, repeats: 2}
+gallery: {rows: [base_4, student_1], images: 2}
 """,
     "c2o_model/config.py": "x = 1\n",
     "c2o_model/data/digits.py": "generator = 1\n",
@@ -71,6 +73,7 @@ attention: {nodes: [100], heads: 4, dim: 64, repeats: 2}
     "c2o_model/evaluation/timing.py": "time = 1\n",
     "c2o_model/evaluation/attention_bench.py": "bench = 1\n",
     "c2o_model/graph/attention.py": "attention = 1\n",
+    "c2o_model/gallery/build.py": "gallery = 1\n",
     "c2o_evidence/metrics.py": "ap = 1\n",
 }
 
@@ -218,6 +221,9 @@ def measure(root: Path, base: Path, suite: Suite) -> None:
     write_tsv(base / "attention" / "attention.tsv", [{**kernel, "impl": i} for i in ("mha", "torch")], "attention")
     made, told = {"attention": base / "attention" / "attention.tsv"}, {"digest": suite.attention_digest()}
     record(root, base, base / "attention", "attention", {}, made, told)
+    shown = {name: base / "train" / name / "seed0" / "model.safetensors" for name in ("baseline", "student")}
+    told = {"digest": suite.gallery_digest()}
+    record(root, base, base / "gallery", "gallery", {"data": root / DATA, **shown}, write_gallery(base, suite), told)
 
 
 def record(root: Path, base: Path, folder: Path, rule: str, inputs: dict, outputs: dict, parameters: dict) -> None:

@@ -212,7 +212,7 @@ def test_jobs_of_a_suite(root: Path) -> None:
         ("train", "baseline", 1),
     ]
     assert all(job.done and job.seconds > 0 for job in jobs)
-    assert {job.stage for job in jobs} == {"train", "eval", "timing", "attention"}
+    assert {job.stage for job in jobs} == {"train", "eval", "timing", "attention", "gallery"}
     assert jobs[0].iterations == 100
 
 
