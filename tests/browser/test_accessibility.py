@@ -18,9 +18,10 @@ def axe_source() -> str:
     return (Path(spec.origin).parent / "axe.min.js").read_text("utf-8")
 
 
-def faults(page: Any, part: str = "html") -> list[str]:
-    """Serious and critical faults of a part of a page as it is now, a line each."""
-    found = page.evaluate("async part => (await axe.run(part, {resultTypes: ['violations']})).violations", part)
+def faults(page: Any, part: str = "html", **options: Any) -> list[str]:
+    """Serious and critical faults of a part of a page as it is now, a line each. `options`: of axe.run."""
+    script = "async ([part, options]) => (await axe.run(part, {resultTypes: ['violations'], ...options})).violations"
+    found = page.evaluate(script, [part, options])
     return [
         f"{item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}"
         for item in found
@@ -34,10 +35,11 @@ def test_no_serious_fault(visit: Visits, report: Path, scheme: str) -> None:
     page = visit(report, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce").page
     page.add_script_tag(content=axe_source())
     page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true; })")
-    assert faults(page) == []
+    only = {"runOnly": ["color-contrast", "link-in-text-block"]} if scheme == "dark" else {}  # nothing else is other in the dark
+    assert faults(page, **only) == []
     page.locator("a.num").first.click()
     assert page.locator("dialog[open]").count() == 1
-    assert faults(page, "dialog") == []
+    assert faults(page, "dialog", **only) == []
 
 
 def test_no_serious_fault_in_the_page_of_all_results(visit: Visits, whole: Path) -> None:
@@ -49,5 +51,5 @@ def test_no_serious_fault_in_the_page_of_all_results(visit: Visits, whole: Path)
 def test_axe_would_find_one(visit: Visits, report: Path) -> None:
     page = visit(report, bypass_csp=True).page
     page.add_script_tag(content=axe_source())
-    page.evaluate("document.querySelector('main').innerHTML += '<img src=\"data:,\"><p style=\"color: #777\"></p>'")
+    page.evaluate("document.querySelector('main').innerHTML += '<img src=\"data:,\"><p></p>'")
     assert [line.split(":")[0] for line in faults(page, "main > :nth-last-child(2)")] == ["image-alt"]
