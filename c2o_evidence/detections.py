@@ -205,15 +205,15 @@ def read_detections_metadata(path: Path | str) -> dict[str, str]:
     return metadata
 
 
-def read_class_names(path: Path | str) -> tuple[str, ...] | None:
-    """Class names in label order, as stored with the detections; None for a file without them.
+def read_class_names(path: Path | str) -> tuple[str, ...]:
+    """Class names in label order, as stored with the detections; empty where none are, or for no class.
 
     Raises:
-        DetectionsError: as `read_detections_metadata`, or they are no list of names.
+        DetectionsError: they are no list of names, or as `read_detections_metadata`.
     """
     text = read_detections_metadata(path).get("class_names")
     if text is None:
-        return None
+        return ()
     try:
         names = parse_json(text.encode("utf-8"), most=MAX_CATEGORIES)
     except ValueError:

@@ -133,8 +133,7 @@ def analyse_runs(base: Path, suite: Suite, annotations: Path) -> dict[RunId, Run
     analysts: dict[tuple[str, ...], Analyst] = {}
     for experiment, seed in suite.eval_jobs:
         path = base / "eval" / experiment / f"seed{seed}" / "detections.safetensors"
-        stored = read_class_names(path)
-        names = truth.class_names if stored is None else stored
+        names = read_class_names(path) or truth.class_names
         if names not in analysts:
             analysts[names] = Analyst(truth, names)
         found = read_detections(path)

@@ -84,8 +84,7 @@ def evaluate_file(task: Task) -> Evaluated:
     result = Evaluated()
     try:
         runs = read_detections(task.path, MAX_DETECTIONS_PER_IMAGE * len(_truth.images))
-        stored = read_class_names(task.path)
-        result.class_names = tuple(_truth.class_names) if stored is None else stored
+        result.class_names = read_class_names(task.path) or tuple(_truth.class_names)
         analyst = _analyst(result.class_names) if task.closer else None
         for key in task.keys:
             if key in runs:
