@@ -174,7 +174,8 @@ def ap_of(evaluations: Path, skipped: Iterable[str]) -> str:
     if not aps:
         return ""
     told = [f"{name} {mean(values):.1f}" for name, values in list(aps.items())[:MOST_ROWS]]
-    more = [f"{len(aps) - MOST_ROWS} more rows"] if len(aps) > MOST_ROWS else []
+    left = len(aps) - MOST_ROWS
+    more = [f"{left} more row{'s' if left > 1 else ''}"] if left > 0 else []
     return f"AP {', '.join([*told, *more])} (n = {seeds})"
 
 

@@ -145,10 +145,9 @@ def _so_far(job: JobLine) -> Text:
     if item is None:
         return _line(job.ap)
     done = round(BAR * item.fraction)
-    line = Text("━" * done, "cyan", no_wrap=True, overflow="ellipsis").append("━" * (BAR - done), "dim")
-    line.append(f" {item.iteration}/{item.total}", "default")
-    line.append(f"  loss {_loss(job)}" if _loss(job) else "", "default")
-    return line.append(f"  AP {_ap(job)}" if _ap(job) else "", "default")
+    line = Text(no_wrap=True, overflow="ellipsis").append("━" * done, "cyan").append("━" * (BAR - done), "dim")
+    line.append(f" {item.iteration}/{item.total}").append(f"  loss {_loss(job)}" if _loss(job) else "")
+    return line.append(f"  AP {_ap(job)}" if _ap(job) else "")
 
 
 def _loss(job: JobLine) -> str:
