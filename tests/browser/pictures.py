@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -40,10 +41,14 @@ def scene(image: dict, objects: list[dict]) -> np.ndarray:
 
 
 def write_gallery(base: Path, val: Path, rows: dict[str, str], seeds: tuple[int, int], count: int = 4) -> None:
-    """`gallery/` below `base`. rows: exp_id -> experiment; the first row's denoising is shown, the last one's scene."""
+    """`gallery/` below `base`, in the place of what is there.
+
+    rows: exp_id -> experiment; of the first the denoising is shown, of the last the scene.
+    """
     truth = json.loads(val.read_text())
     chosen = truth["images"][:count]
     folder = base / "gallery"
+    shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
     images = []
     for number, image in enumerate(chosen):
