@@ -12,7 +12,16 @@ from pathlib import Path
 
 from tests.workflow.conftest import ROOT, Checkout
 
-MORE = ("Makefile", "README.md", "docs", "mkdocs.yml", "pyproject.toml", "benchmarks", "manifests/reference")
+MORE = (
+    "Makefile",
+    "README.md",
+    "docs",
+    "mkdocs.yml",
+    "pyproject.toml",
+    "benchmarks",
+    "manifests/reference",
+    "tests/browser",
+)
 PROGRAMS = {"python": "", "python3": "", "c2o": "-m c2o_evidence.cli", "snakemake": "-m snakemake"}
 STAMPS = {
     "c2o.stamp": ("requirements/lock.txt", "requirements/detectron2.txt", "pyproject.toml"),

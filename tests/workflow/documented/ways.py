@@ -35,6 +35,7 @@ class Way:
         more: what is put behind it.
         exits: exit codes that the page promises.
         where: `FILE::TEST` that runs the command on other inputs, for `run elsewhere`.
+        needs: a program without which it is not run.
         why: what is missing here, for `not possible here`.
     """
 
@@ -44,6 +45,7 @@ class Way:
     more: str = ""
     exits: tuple[int, ...] = (0,)
     where: str = ""
+    needs: str = ""
     why: str = ""
 
     @property
@@ -109,6 +111,7 @@ WAYS = (
         r"c2o (sign|verify) .*(--method model-signing|--public-key) .*",
         "tests/c2o_evidence/signing/test_openssf.py::test_both_ways_and_a_changed_byte",
     ),
+    as_written(r"c2o verify some/bundle --level tables", **{"some/bundle": "deliverables/tiny"}),  # the same files
     as_written(r"c2o verify (deliverables/(step1_5seed|quick)|some/bundle)( --level tables| --signer .*)?"),
     as_written(r"python3 (deliverables/\w+|c2o_evidence/templates)/verify\.py( some/bundle)?"),
     as_written(r"c2o verify copy( --level tables)?", exits=(0, 1)),  # a damaged one: see test_the_tutorial
@@ -118,6 +121,13 @@ WAYS = (
     as_written(r"c2o stats runs.tsv --compare a b --test wilcoxon", exits=(2,), **{" a b ": " student_1 baseline_1 "}),
     as_written(r"c2o (show|stats|sign|checklist|model-card|tables|adopt|gc|status|doctor) ?.*"),
     as_written(r"c2o export step1_5seed --to .*|c2o export deliverables/step1_5seed --to parquet .*"),
+    # pages
+    elsewhere(
+        r"snakemake --report .*",
+        "tests/workflow/test_commands.py::test_the_report_has_tables_and_figures_with_captions_and_needs_no_network",
+    ),
+    replace(as_written(r"python -m tests\.browser\.screenshots .*"), needs="chromium"),
+    as_written(r"c2o report( step1_5seed| -o everything\.html)?"),
     # trackers
     elsewhere(r"tensorboard .*", f"{TRACKERS}test_tensorboard_reads_the_numbers_of_the_records"),  # it serves for ever
     elsewhere(r"c2o track .* --to mlflow --uri http.*", f"{TRACKERS}test_mlflow_reads_the_numbers_of_the_records"),
