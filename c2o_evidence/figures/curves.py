@@ -44,10 +44,13 @@ def match_curves(suite: Suite, curves: Curves) -> Figure:
 
 
 def ap_curves(suite: Suite, curves: Curves) -> Figure:
-    """AP over iterations of the trainings that were evaluated on their way, as loss_curves."""
+    """AP over iterations of the trainings that were evaluated on their way, as loss_curves.
+
+    At 1 step and one eval seed, on the first TEST.EVAL_IMAGES images of val, so no number of the tables.
+    """
     figure, axes = new(3.2)
     _draw_curves(axes, suite, curves, "AP", marker="o")
-    axes.set_ylabel("AP on the way")
+    axes.set_ylabel("AP on the way (1 step, TEST.EVAL_IMAGES)")
     legend_above(figure, axes, 4)
     return figure
 

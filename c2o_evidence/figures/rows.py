@@ -89,19 +89,21 @@ def ap_over_steps(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> 
 
 
 def speed_quality(suite: Suite, runs: Sequence[Row], summary: Sequence[Row]) -> Figure:
-    """Mean AP against milliseconds an image, one point a row that was timed."""
+    """Mean AP over images a second, one point a row that was timed, with its number of sampling steps."""
     figure, axes = new(3.4)
     hardware = sorted({row["hardware_id"] for row in summary if row["hardware_id"]})
     for index, row in enumerate(summary):
-        seconds = row["inference_s_per_img"]
-        if math.isfinite(seconds):
+        fps = row["inference_fps"]
+        if math.isfinite(fps):
             colour, marker = style_of(index)["color"], style_of(index)["marker"]
-            _with_interval(axes, 1000 * seconds, row, colour, marker)
+            _with_interval(axes, fps, row, colour, marker)
+            place = (fps, row["mean_AP"])
+            axes.annotate(str(row["sample_step"]), place, xytext=(5, 3), textcoords="offset points", fontsize=7)
             axes.plot([], [], marker, color=colour, label=row_label(suite, row["exp_id"]))
     axes.set_xscale("log")
     plain_ticks(axes.xaxis)
     axes.set_ylim(ap_limits([run["AP"] for run in runs]))
-    axes.set_xlabel(f"ms an image (hardware {', '.join(hardware) or 'not timed'})")
+    axes.set_xlabel(f"images a second (hardware {', '.join(hardware) or 'not timed'})")
     axes.set_ylabel("mean AP")
     if hardware:
         axes.legend(fontsize=7, frameon=False)

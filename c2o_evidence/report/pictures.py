@@ -15,7 +15,7 @@ from c2o_evidence.tables import text, verdict
 PARTS: dict[str, dict[str, str]] = {
     "runs": {"summary_strip": "AP of every run, a dot each, coloured by train seed; the line is the 95 % interval."},
     "steps": {
-        "speed_quality": "Mean AP over speed; the points of one model differ in sampling steps.",
+        "speed_quality": "Mean AP over images a second; the number beside a point is its sampling steps.",
         "ap_over_steps": "Mean AP over the number of sampling steps.",
     },
     "arms": {"comparisons": "Differences of mean AP, paired over train seeds; grey: the 95 % interval holds 0."},
@@ -27,7 +27,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "training": {
         "loss_curves": "Training loss.",
-        "ap_curves": "AP during training.",
+        "ap_curves": "AP during training: 1 step, one eval seed, the first TEST.EVAL_IMAGES images of val.",
         "match_curves": "Class accuracy and L1 distance of the nodes matched in training, last stage.",
     },
     "kernels": {

@@ -16,7 +16,7 @@ SEEDS = ("  train_seeds: [0, 1]\n  eval_seeds: [0]", "  train_seeds: [0]\n  eval
 # What holds times, or is made of what does; everything else must be the same.
 TIMES = re.compile(
     r"SHA256SUMS|report\.html|ro-crate-metadata\.json|(.*/)?record\.json|timing/timing\.tsv|attention/attention\.tsv"
-    r"|figures/(attention_cost|speed_quality)\.(svg|png)|tables/(main|summary)\.(tsv|md|tex)"
+    r"|figures/(attention_cost|speed_quality)\.(svg|png|pdf)|tables/(main|summary)\.(tsv|md|tex)"
 )
 EVALUATED = ("baseline", "warmstart", "distill_20to1", "geofeat", "extra_training")
 TIMED_COLUMNS = {"inference_s_per_img", "inference_fps", "speedup", "hardware_id"}
