@@ -48,9 +48,12 @@ comparisons:
   - {{a: student_1, b: baseline_1}}
 """
 # Kills that a job of a rule has to suffer at most. Trainings: 5 jobs, evaluations: 4, of the others there is one.
-KILLS = {"train": 4, "evaluate": 3, "tables": 1, "manifest": 2, "bundle": 2, "verify": 1, "freeze": 2}
-ENOUGH = {"train": 14, "evaluate": 7}  # of all jobs of a rule
-AT_LEAST = {"train": 12, "evaluate": 6, "manifest": 1, "bundle": 1, "freeze": 1}
+KILLS = {"train": 2, "evaluate": 1, "tables": 1, "manifest": 2, "bundle": 2, "verify": 1, "freeze": 2}
+ENOUGH = {"train": 9, "evaluate": 4}  # of all jobs of a rule
+AT_LEAST = {"train": 8, "evaluate": 4, "manifest": 1, "bundle": 1, "freeze": 1}
+# Parts of a job's length. A training saves a state after 20 of 44 or 24 iterations: the first kill of each second
+# training is drawn from before that, that of the others from the moment on when it is there.
+EARLY, ONCE_SAVED, ALL = (0.0, 0.4), (0.0, 0.1), (0.0, 0.8)
 # Hold times, or digests of what holds times.
 TIMES = re.compile(
     r".*/(record\.json|SHA256SUMS|ro-crate-metadata\.json|report\.html|verify\.json|\.snakemake_timestamp)"
@@ -148,6 +151,7 @@ class Killer:
         self.counts: Counter[str] = Counter()  # by rule
         self.ways: Counter[str] = Counter()
         self.due: dict[int, float] = {}
+        self.firsts: dict[str, tuple[float, float]] = {}  # where the first kill of a training is drawn from, by log
         self.to_resume = 0  # trainings killed when they had a saved state, so that the next one resumes from it
 
     def run(self) -> None:
@@ -187,13 +191,22 @@ class Killer:
                 working[pid] = (rule, name)
                 enough = self.counts[rule] >= ENOUGH.get(rule, 99) or self.suffered[name] >= KILLS.get(rule, 0)
                 if pid not in self.due and not enough:
-                    # A training that resumes has less to do.
-                    most = self.lengths.get(name, 0.3) * (0.4 if rule == "train" and self.suffered[name] else 0.8)
-                    self.due[pid] = self.jobs.spent(pid) + self.chance.uniform(0, most)
+                    part, length = self._part(rule, name), self.lengths.get(name, 0.3)
+                    if part != ONCE_SAVED or self._has_saved(name):
+                        self.due[pid] = self.jobs.spent(pid) + length * self.chance.uniform(*part)
         for pid in working:
             if self.due.get(pid, float("inf")) <= self.jobs.spent(pid) < float("inf"):
                 self._kill(process, pid, working)
                 return
+
+    def _part(self, rule: str, name: str) -> tuple[float, float]:
+        """The part of a job's length that its next kill is drawn from."""
+        if rule != "train":
+            return ALL
+        if self.suffered[name]:
+            return EARLY
+        self.firsts.setdefault(name, EARLY if len(self.firsts) % 2 else ONCE_SAVED)
+        return self.firsts[name]
 
     def _kill(self, process: subprocess.Popen[bytes], pid: int, working: dict[int, tuple[str, str]]) -> None:
         way = self.chance.choice(("job", "job", "Snakemake", "group"))
