@@ -286,7 +286,7 @@ PARSERS = (
     Parser("detections metadata", of(DETECTIONS), read_detections_metadata, ("detections._open",)),
     Parser("annotations", of("data/val.json"), _annotations, ("annotations.read_annotations",)),
     Parser("annotations of a page", of("data/val.json"), lambda path: truth.read_truth(path, {1, 2}),
-           ("report.truth.read_truth",)),
+           ()),
     Parser("data manifest", of("data/manifest.json"), lambda path: runs.data_digest(path.parents[1], _suite(), {}),
            ("verify.runs.read_json",), "data/manifest.json", raises=False),
     Parser("data manifest to adopt", of("data/manifest.json"), lambda path: data_set._manifest(_layout(path)),
