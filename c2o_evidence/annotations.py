@@ -25,14 +25,12 @@ MAX_ID = 1 << 53  # ids are held as int64 and, by pycocotools, as float64
 MAX_SIDE = 1e9  # px; products of two stay finite and exact enough in float64
 
 
-def load_ground_truth(path: Path | str) -> GroundTruth:
-    """The annotations of an outside file, indexed.
+def read_annotations(path: Path | str) -> dict[str, Any]:
+    """The annotations of an outside file, as they stand there; `check_annotations` holds for them.
 
     Raises:
         TableError: it cannot be read, is too large, or is no COCO annotation file that can be evaluated on.
     """
-    from c2o_evidence.metrics import GroundTruth
-
     try:
         document = parse_json(read_plain(path, MAX_ANNOTATIONS))
     except OSError as error:
@@ -43,7 +41,15 @@ def load_ground_truth(path: Path | str) -> GroundTruth:
         check_annotations(document)
     except ValueError as error:
         raise TableError(f"{path}: {error}; correct the annotation file") from None
-    return GroundTruth(document, str(path))
+    found: dict[str, Any] = document
+    return found
+
+
+def load_ground_truth(path: Path | str) -> GroundTruth:
+    """The annotations of an outside file, indexed. Raises TableError as `read_annotations`, and as `GroundTruth`."""
+    from c2o_evidence.metrics import GroundTruth
+
+    return GroundTruth(read_annotations(path), str(path))
 
 
 def check_annotations(document: Any) -> None:

@@ -45,6 +45,15 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return json_digest(dict(config))
 
 
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A configuration by dotted keys, in their order; an empty section stays. What is no mapping has none."""
+    found: dict[str, Any] = {}
+    for key, value in config.items() if isinstance(config, Mapping) else ():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return found
+
+
 def set_option(config: dict[str, Any], key: str, value: Any, name: str) -> None:
     """Put `value` at dotted `key`, making mappings on the way.
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -145,11 +145,11 @@ class Build:
                 stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             signals.process = process
-            read = _line_reader(source)
+            read, drawn = _line_reader(source), True
             while process.poll() is None:
                 for line in read():
                     self.log.feed(line)
-                view.update(self._state(interrupted=signals.received > 0))
+                drawn = drawn and self._draw(view, interrupted=signals.received > 0)
                 if self.watchdog and (stalled := self.watchdog.look(process.pid, self.log)):
                     self.stalled = stalled
                     os.killpg(process.pid, signal.SIGKILL)
@@ -158,6 +158,16 @@ class Build:
             for line in read():
                 self.log.feed(line)
         return process.returncode, signals.received > 0
+
+    def _draw(self, view: View, *, interrupted: bool) -> bool:
+        """Show what there is; False where that does not work (any more): a display is not worth a build."""
+        try:
+            view.update(self._state(interrupted=interrupted))
+        except Exception as error:
+            with suppress(OSError, ValueError):  # a pipe or terminal that is gone
+                print(f"progress is no longer shown: {type(error).__name__}: {error}", file=self.stream, flush=True)
+            return False
+        return True
 
     def _state(self, *, interrupted: bool) -> BuildState:
         queue = self.watchdog.queue_line if self.watchdog else ""

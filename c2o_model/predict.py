@@ -90,6 +90,7 @@ def run(task: Task) -> Iterator[dict[str, Any]]:
     detector.settings = EvalRow("", steps, tuple(task.opts.items())).settings(cfg)
     yield {"loaded": task.checkpoint, "steps": steps, "notes": notes}
     results: list[dict[str, Any]] = []
+    done = False
     for picture in task.pictures:
         path, output = Path(picture["path"]), Path(picture["output"])
         try:
@@ -111,8 +112,9 @@ def run(task: Task) -> Iterator[dict[str, Any]]:
             results += coco_results(task, picture["image_id"], found[-1], str(path))
         scores = found[-1].scores
         shown, best = int((scores >= task.score).sum()), float(scores.max()) if len(scores) else None
+        done = True
         yield {"path": str(path), "output": str(output), "shown": shown, "found": len(scores), "best": best}
-    if task.results is not None and results:
+    if task.results is not None and done:  # also without a detection: a file of before would not be of these pictures
         Path(task.results).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from c2o_evidence.adopt.jobs import CHECKPOINT, SuiteJob
 from c2o_evidence.adopt.layout import Layout
 from c2o_evidence.checkpoint_header import read_metadata
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.model_config import flat
 from c2o_evidence.records import Record
 from c2o_evidence.tsv import read_tsv
 from c2o_evidence.yaml_file import load_yaml
@@ -44,7 +45,7 @@ def _training(job: SuiteJob, layout: Layout) -> Iterator[str]:
     except EvidenceError as error:
         yield str(error)
         return
-    yield from _changed_keys(_flat(then), _flat(recipe.config))
+    yield from _changed_keys(flat(then), flat(recipe.config))
     if metadata.get("data_sha256", recipe.data_sha256) != recipe.data_sha256:
         yield f"data set: {layout.suite.dataset} describes another one"
     if metadata.get("train_seed", str(recipe.seed)) != str(recipe.seed):
@@ -58,13 +59,6 @@ def _changed_keys(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
         yield f"configuration: {key}: was {was}, now {is_now}"
     if len(keys) > SHOWN:
         yield f"configuration: … and {len(keys) - SHOWN} more keys"
-
-
-def _flat(value: Any, where: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted key."""
-    if not isinstance(value, Mapping):
-        return {where: value}
-    return {k: v for key, item in value.items() for k, v in _flat(item, f"{where}.{key}" if where else key).items()}
 
 
 def _evaluation(job: SuiteJob, layout: Layout) -> Iterator[str]:

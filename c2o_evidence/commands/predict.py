@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 SUMMARY = "detections in pictures of your own"
 HELP = """\
@@ -44,8 +45,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_numbers(arguments: argparse.Namespace) -> None:
-    """Refuse numbers that nothing can be done with."""
+def common(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `predict` and `watch` are told alike. Raises EvidenceError for numbers that nothing can be done with."""
     from c2o_evidence.errors import EvidenceError
 
     steps, seed, score = arguments.steps, arguments.seed, arguments.score
@@ -55,20 +56,11 @@ def check_numbers(arguments: argparse.Namespace) -> None:
         raise EvidenceError(f"--seed {seed}: is out of range; use 0 to {2**32 - 1}")
     if not 0 <= score <= 1:
         raise EvidenceError(f"--score {score:g}: is out of range; use 0 to 1")
+    told: dict[str, Any] = {"steps": steps, "seed": seed, "score": score, "output": arguments.output}
+    return told | {"config": arguments.config_file, "data": arguments.data}
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
     from c2o_evidence.predict import predict
 
-    check_numbers(arguments)
-    return predict(
-        arguments.images,
-        arguments.checkpoint,
-        root,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        score=arguments.score,
-        output=arguments.output,
-        config=arguments.config_file,
-        data=arguments.data,
-    )
+    return predict(arguments.images, arguments.checkpoint, root, **common(arguments))

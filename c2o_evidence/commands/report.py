@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
+    from c2o_evidence.outputs import check_output
     from c2o_evidence.report.command import report_command
 
+    check_output(arguments.out, root)
     return report_command(arguments.name, root, arguments.out)

@@ -52,6 +52,10 @@ def _add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
+    if os.environ.get("C2O_TRACK"):  # a wrong name is told now, not after hours
+        from c2o_evidence.trackers.command import wanted
+
+        wanted(os.environ)
     # Behind SUITE as well as before it: argparse leaves all that stands there to Snakemake.
     behind = argparse.ArgumentParser(prog="c2o run", add_help=False, allow_abbrev=False)
     _add_cluster_arguments(behind)

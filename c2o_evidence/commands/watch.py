@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from c2o_evidence.commands.predict import add_common, check_numbers
+from c2o_evidence.commands.predict import add_common, common
 
 SUMMARY = "the denoising of one picture as a GIF"
 HELP = """\
@@ -29,15 +29,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: Path) -> int:
     from c2o_evidence.predict import watch
 
-    check_numbers(arguments)
-    return watch(
-        arguments.image,
-        arguments.checkpoint,
-        root,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        score=arguments.score,
-        output=arguments.output,
-        config=arguments.config_file,
-        data=arguments.data,
-    )
+    return watch(arguments.image, arguments.checkpoint, root, **common(arguments))

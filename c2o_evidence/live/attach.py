@@ -99,7 +99,7 @@ class _Shown:
         self.live = not run.plain and is_terminal(sys.stderr)
         self.log_path = _log_path(list(run.jobs))
         self.redirect: Redirect | None = None
-        self.view: View = PlainView(run.logger.info, PLAIN_INTERVAL_S, failures=False, beside=True)
+        self.view: View = PlainView(run.logger.info, PLAIN_INTERVAL_S, beside=True)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
 
@@ -139,7 +139,7 @@ class _Shown:
         self._thread.join(2)
         self._restore()
         took = format_duration(self.watcher.elapsed_s)
-        with suppress(OSError):
+        try:
             if self.log.interrupted:
                 _write(stopped_line(took, self.run.command))
             elif self.log.failed or self.log.errors:
@@ -149,6 +149,10 @@ class _Shown:
                 _write("\n".join(told))
             elif self.live and self.log.done >= self.log.total:
                 self._tell_results(took)
+        except OSError:
+            pass  # nobody is there to be told
+        except Exception as error:  # as in `show`
+            _write(f"the end cannot be told: {type(error).__name__}: {error}")
 
     def _tell_results(self, took: str) -> None:
         stream = sys.stdout if sys.stdout.isatty() else sys.stderr

@@ -26,7 +26,10 @@ STAGES = (
     "verify", "freeze",
 )  # fmt: skip
 NO_STAGE = ("deliver", "deliverables")
-COSTS_OF = {"train": "train", "distill": "train", "evaluate": "eval", "timing": "timing", "attention": "attention"}
+# Stages of jobs with a cost (c2o_evidence.workload), by rule.
+COSTS_OF = {"train": "train", "distill": "train", "evaluate": "eval"} | {
+    name: name for name in ("timing", "attention", "gallery")
+}
 
 
 class Watcher:

@@ -18,7 +18,7 @@ from c2o_evidence.snakelog import JobBlock, SnakemakeLog
 
 
 class EventReader(logging.Handler):
-    """Tells a log what happens. `lock` is held meanwhile; `on_close` is called when Snakemake ends its logging."""
+    """Tells a log what happens. `guard` is held meanwhile; `on_close` is called when Snakemake ends its logging."""
 
     def __init__(self, log: SnakemakeLog, on_close: Callable[[], None]) -> None:
         super().__init__(logging.INFO)

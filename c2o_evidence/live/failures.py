@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from c2o_evidence.live.state import Failure
@@ -54,7 +53,7 @@ def explain_failure(
     return lines
 
 
-def failure_lines(failure: Failure) -> Sequence[str]:
+def failure_lines(failure: Failure) -> list[str]:
     """A failure in plain lines."""
     lines = [f"failed: {failure.name}"]
     for name, tail in failure.logs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -38,7 +39,8 @@ class Redirect:
         """Lead them back; a second time does nothing."""
         saved, self._saved = self._saved, {}
         for stream, descriptor in saved.items():
-            stream.flush()
+            with suppress(OSError, ValueError):  # a full disk must not keep the terminal from coming back
+                stream.flush()
             os.dup2(descriptor, stream.fileno())
             os.close(descriptor)
         for handler in self._coloured:

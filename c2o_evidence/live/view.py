@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, TextIO
 
-from c2o_evidence.live.failures import failure_lines
-from c2o_evidence.live.state import BuildState, Failure, job_text
+from c2o_evidence.live.state import BuildState, job_text
 
 VIEW = "C2O_VIEW"  # in the environment: `plain` lines on a terminal too, or, of `snakemake`, `off`
 OFF = "off"
@@ -26,8 +25,7 @@ class View(Protocol):
 class PlainView:
     """One line now and then, and one whenever the phase changes; nothing that needs a terminal.
 
-    `failures`: also tell of each failed job as soon as it has failed. `beside`: another one tells of the steps, so
-    the first line has time.
+    `beside`: another one tells of the steps, so the first line has time.
     """
 
     def __init__(
@@ -35,34 +33,20 @@ class PlainView:
         write: Callable[[str], None],
         interval_s: float = PLAIN_INTERVAL_S,
         *,
-        failures: bool = True,
         beside: bool = False,
     ) -> None:
         self._write = write
         self._interval_s = interval_s
-        self._failures = failures
-        self._told: list[Failure] = []
         self._last = time.monotonic() if beside else float("-inf")
         self._phase = ""
         self._beside = beside
 
     def update(self, state: BuildState) -> None:
         now = time.monotonic()
-        if self._failures:
-            self._tell_failures(state)
         if (state.phase == self._phase or self._beside) and now - self._last < self._interval_s:
             return
         self._last, self._phase = now, state.phase
         self._write(f"{time.strftime('%H:%M:%S')}  {plain_line(state)}")
-
-    def _tell_failures(self, state: BuildState) -> None:
-        known = [failure.name for failure in self._told]
-        for failure in state.failures:
-            if failure.name not in known:
-                self._told.append(failure)
-                self._write(
-                    "\n".join([*failure_lines(failure), *([f"  look deeper: {failure.look}"] * bool(failure.look))])
-                )
 
     def close(self) -> None:
         pass
@@ -98,4 +82,4 @@ def make_view(title: str, stream: TextIO) -> View:
         from c2o_evidence.live.screen import LiveView
 
         return LiveView(title, stream)
-    return PlainView(lambda text: print(text, file=stream, flush=True), failures=False)
+    return PlainView(lambda text: print(text, file=stream, flush=True))

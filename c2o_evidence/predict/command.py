@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.outputs import check_output
 from c2o_evidence.predict.model import Model, find_model
-from c2o_evidence.predict.pictures import Picture, find_pictures, place
+from c2o_evidence.predict.pictures import Picture, find_pictures, key_of, place
 from c2o_evidence.printable import printable
 
 NEEDED = ("torch", "detectron2")  # to be found, not imported
@@ -40,9 +41,10 @@ def predict(
     """`c2o predict`: 0 if every picture is done, 1 if one could not be read; the rest of them is done all the same.
 
     Raises:
-        EvidenceError: a picture, checkpoint or configuration is not there, or cannot be used.
+        EvidenceError: a picture, checkpoint or configuration is not there, or cannot be used; or `output` is evidence.
     """
     model, folder = find_model(named, root, config, data), output or DEFAULT_OUTPUT
+    check_output(folder, root)
     pictures = place(find_pictures(typed), folder, model.data.pictures)
     folder.mkdir(parents=True, exist_ok=True)
     lines = _run(root, model, pictures, steps or model.steps, seed, score, folder / RESULTS)
@@ -73,9 +75,10 @@ def watch(
         raise EvidenceError(f"-o {target}: is not a .gif; name one")
     if target.resolve() == picture.resolve():
         raise EvidenceError(f"-o {target}: is the picture itself; choose another name")
+    check_output(target, root)
+    (found,) = find_pictures([picture])
+    pictures = [Picture(found, *key_of(found, model.data.pictures), target)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = place(find_pictures([picture]), target.parent / ".", model.data.pictures)[0]
-    pictures = [Picture(found.path, found.image_id, found.known, target)]
     done, failed = _tell(model, pictures, _run(root, model, pictures, steps, seed, score, None), seed, score)
     if done:
         print(f"{target}: {steps} frames, one a step; grey: the boxes that a step starts from")

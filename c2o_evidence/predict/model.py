@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.annotations import check_annotations
+from c2o_evidence.annotations import read_annotations
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.json_file import parse_json
-from c2o_evidence.limits import MAX_ANNOTATIONS, MAX_DATA_MANIFEST
-from c2o_evidence.plain_file import read_plain
+from c2o_evidence.limits import MAX_DATA_MANIFEST
 from c2o_evidence.suite import Suite, load_resolved_suite, load_suite
 from c2o_evidence.verify.runs import read_json
 
@@ -122,18 +120,12 @@ def read_data_set(folder: Path | None) -> DataSet:
     """Classes and val pictures of a data directory; empty where there is none.
 
     Raises:
-        EvidenceError: val.json is damaged.
+        TableError: val.json is damaged.
     """
     path = None if folder is None else folder / "val.json"
     if folder is None or path is None or not path.is_file():
         return DataSet()
-    try:
-        document = parse_json(read_plain(path, MAX_ANNOTATIONS))
-        check_annotations(document)
-    except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read: {error.strerror}; restore the annotation file") from error
-    except ValueError as error:
-        raise EvidenceError(f"{path}: {error}; restore the annotation file") from None
+    document = read_annotations(path)
     files = (read_json(folder / "manifest.json", MAX_DATA_MANIFEST) or {}).get("files")
     files = files if isinstance(files, dict) else {}
     names = {item["id"]: item["name"] for item in document["categories"]}

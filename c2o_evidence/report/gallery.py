@@ -7,12 +7,11 @@ scores.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from c2o_evidence.detections import Detections, read_detections, read_detections_metadata
+from c2o_evidence.detections import Detections, read_class_names, read_detections
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.gallery import GALLERY, read_gallery, read_picture
 from c2o_evidence.report.source import Source
@@ -71,7 +70,7 @@ def gallery(source: Source) -> dict[str, Any] | None:
             }
         )
     by_id = {picture["image_id"]: picture for picture in pictures}
-    classes = next((names for _, names in found.values()), [])
+    classes = next((names for _, names in found.values()), ())
     return {
         "pictures": pictures,
         "train_seed": document["train_seed"],
@@ -87,7 +86,7 @@ def _picture(source: Source, image: dict[str, Any]) -> bytes:
     return read_picture(source.base / "gallery" / image["file"], image["width"], image["height"])
 
 
-def _detections(source: Source, document: dict[str, Any], exp_id: str) -> tuple[Detections, list[str]]:
+def _detections(source: Source, document: dict[str, Any], exp_id: str) -> tuple[Detections, tuple[str, ...]]:
     experiment = source.suite.row(exp_id).experiment
     seed = source.suite.seed_of(experiment, document["train_seed"])
     path = source.base / "eval" / experiment / f"seed{seed}" / "detections.safetensors"
@@ -95,11 +94,7 @@ def _detections(source: Source, document: dict[str, Any], exp_id: str) -> tuple[
     key = (exp_id, document["eval_seed"])
     if key not in runs:
         raise EvidenceError(f"{path}: has no run {exp_id}/{key[1]}, which the gallery shows; make the gallery again")
-    try:
-        names = json.loads(read_detections_metadata(path).get("class_names", "[]"))
-        return runs[key], [str(name) for name in names]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise EvidenceError(f"{path}: class_names: {error}; evaluate again") from None
+    return runs[key], read_class_names(path)
 
 
 def iou(a: Box, b: Box) -> float:
@@ -115,7 +110,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _shown(
-    detections: Detections, names: list[str], image_id: int, objects: Sequence[tuple[Box, str]]
+    detections: Detections, names: Sequence[str], image_id: int, objects: Sequence[tuple[Box, str]]
 ) -> tuple[list[_Shown], bool]:
     """The detections of a picture that are drawn, best first, and whether they reach the score."""
     own = [index for index, found in enumerate(detections.image_id.tolist()) if found == image_id]

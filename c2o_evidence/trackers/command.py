@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.outputs import bundle_around
+from c2o_evidence.suite import load_resolved_suite
 from c2o_evidence.trackers.runs import SUITE, places_of, read_runs
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -23,14 +25,14 @@ def track(what: str, to: str, root: Path, uri: str | None = None, project: str |
         project: MLflow's experiment, W&B's project. Default: c2o-SUITE.
 
     Raises:
-        EvidenceError: there are no results, they are damaged, or the tracker cannot be used.
+        EvidenceError: there are no results, they are damaged, the tracker cannot be used, or it would write into a
+            bundle.
     """
     base, suite = find_results(what, root)
-    runs, place, project = (
-        read_runs(base, suite),
-        uri or place_of(to, suite, root, os.environ),
-        project or f"c2o-{suite}",
-    )
+    place, project = uri or place_of(to, suite, root, os.environ), project or f"c2o-{suite}"
+    if "://" not in place and (bundle := bundle_around(Path(place))) is not None:
+        raise EvidenceError(f"{place}: lies in the bundle {bundle}, which holds evidence alone; give another --uri")
+    runs = read_runs(base, suite)
     if to == "mlflow":
         from c2o_evidence.trackers import mlflow_store
 
@@ -59,7 +61,8 @@ def find_results(what: str, root: Path) -> tuple[Path, str]:
     places += [root / part / what for part in ("results", "deliverables")] if SUITE.fullmatch(what) else []
     for place in places:
         if places_of(place):
-            return place, place.resolve().name
+            described = place / "suite.yaml"  # of a bundle, which may be called as one likes
+            return place, load_resolved_suite(described).name if described.is_file() else place.resolve().name
     raise EvidenceError(
         f"{what}: has no results here (looked in {', '.join(map(str, places)) or 'nothing'}); `c2o status`"
     )
@@ -93,7 +96,7 @@ def track_built(suite: str, root: Path, stream: TextIO | None = None) -> None:
     for name in wanted(os.environ):
         try:
             print(track(suite, name, root), file=out)
-        except EvidenceError as error:
+        except (EvidenceError, OSError) as error:
             print(f"{VARIABLE}: {error}; the results are whole: c2o track {suite} --to {name}", file=out)
 
 

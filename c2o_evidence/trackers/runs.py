@@ -11,6 +11,7 @@ from typing import Any
 
 from c2o_evidence.digests import check_digest, json_digest
 from c2o_evidence.errors import DigestError, EvidenceError
+from c2o_evidence.model_config import flat
 from c2o_evidence.records import Record, read_record
 from c2o_evidence.stats import mean
 from c2o_evidence.tsv import read_tsv
@@ -171,15 +172,6 @@ def _made(base: Path, path: str, record: Record) -> Path:
         raise DigestError(f"{base / path}: the record beside it does not name it; make it again, or c2o verify {base}")
     check_digest(base / path, named[path])
     return base / path
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A configuration by dotted keys, in their order."""
-    found: dict[str, Any] = {}
-    for key, value in config.items() if isinstance(config, Mapping) else ():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
-    return found
 
 
 def _defined(values: Mapping[str, float]) -> Values:

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from c2o_evidence.annotations import check_annotations
+from c2o_evidence.annotations import read_annotations
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.gallery import GALLERY, read_gallery, read_picture
-from c2o_evidence.json_file import parse_json
-from c2o_evidence.limits import MAX_ANNOTATIONS, MAX_DATA_MANIFEST
-from c2o_evidence.plain_file import read_plain
+from c2o_evidence.limits import MAX_DATA_MANIFEST
 from c2o_evidence.records import Record
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_gallery import GallerySpec
@@ -79,9 +77,8 @@ def _annotated(root: Path, digests: Mapping[str, str]) -> dict[int, Scene] | Non
     if "data/val.json" not in digests:
         return None
     try:
-        document = parse_json(read_plain(root / "data" / "val.json", MAX_ANNOTATIONS))
-        check_annotations(document)
-    except (OSError, ValueError):
+        document = read_annotations(root / "data" / "val.json")
+    except EvidenceError:
         return None  # named where AP is recomputed
     objects = Counter(item["image_id"] for item in document["annotations"] if not item.get("iscrowd", 0))
     return {

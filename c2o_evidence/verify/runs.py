@@ -85,13 +85,12 @@ def evaluate_file(task: Task) -> Evaluated:
     try:
         runs = read_detections(task.path, MAX_DETECTIONS_PER_IMAGE * len(_truth.images))
         result.class_names = read_class_names(task.path) or tuple(_truth.class_names)
-        analyst = _analyst(result.class_names) if task.closer else None
         for key in task.keys:
             if key in runs:
                 detections = runs[key]
                 result.metrics[key] = coco_metrics(_truth, detections, result.class_names)
-                if analyst is not None:
-                    result.analyses[key] = analyst.analyse(detections)
+                if task.closer:  # behind the metrics, which refuse classes that the annotations do not have
+                    result.analyses[key] = _analyst(result.class_names).analyse(detections)
                 digest = hashlib.sha256()
                 for name in ("image_id", "box", "score", "label"):
                     digest.update(getattr(detections, name).tobytes())

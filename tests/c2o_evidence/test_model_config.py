@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2o_evidence.errors import SuiteError
-from c2o_evidence.model_config import config_digest, deep_merge, merge_config
+from c2o_evidence.model_config import config_digest, deep_merge, flat, merge_config
 from c2o_evidence.yaml_file import parse_yaml
 
 LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1) | st.text("ab", max_size=3)
@@ -113,6 +113,12 @@ def test_options_that_do_not_fit(repo):
         merge_config("configs/models/base.yaml", repo.root, {"MODEL": 1})
     with pytest.raises(SuiteError, match=r"base.yaml: opts.A..B: is not a key"):
         merge_config("configs/models/base.yaml", repo.root, {"A..B": 1})
+
+
+def test_a_configuration_by_dotted_keys():
+    tree = {"A": {"B": {"C": 1}, "D": [1, 2]}, "E": {}, "F": None}
+    assert flat(tree) == {"A.B.C": 1, "A.D": [1, 2], "E": {}, "F": None}
+    assert flat("no mapping") == {}
 
 
 def test_aliases_cannot_blow_up_a_file():

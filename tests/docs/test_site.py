@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from markdown_it import MarkdownIt
 from c2o_evidence.commands import COMMANDS
 from c2o_evidence.schemas import SCHEMA_DIR, load_schema
 from c2o_model.keys import KEYS
+from tests.browser.chromium import missing, started
 
 pytest.importorskip("mkdocs", reason="MkDocs is not installed (make extras)")
 
@@ -116,14 +116,11 @@ def test_a_page_is_the_same_on_the_site_and_where_the_repository_is_read(site: P
 
 def test_the_search_works_for_a_page_that_is_opened_as_a_file(site: Path) -> None:
     """In a browser: no request off the site, no error, and a word is found."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make extras)")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no browser: chromium is not installed")
+    if why := missing():
+        pytest.skip(f"browser tests: {why}")
     asked: list[str] = []
     wrong: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with started() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -132,7 +129,6 @@ def test_the_search_works_for_a_page_that_is_opened_as_a_file(site: Path) -> Non
         page.locator(".md-search__input").click()
         page.keyboard.type("wilcoxon", delay=20)
         page.wait_for_selector(".md-search-result__item a[href*='statistics.html']", state="attached", timeout=60_000)
-        browser.close()
     assert wrong == []
     assert len(asked) > 5 and [url for url in asked if not url.startswith(site.as_uri())] == []
 

@@ -27,7 +27,7 @@ NOT_PARSERS = {
     "lock.locked": WRITES,
     "lock.wait_until_free": WRITES,
     "manifest.merge_results_manifest": COPIES,
-    "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.load_ground_truth",
+    "metrics.GroundTruth.load": "of our own data sets; a bundle's go through annotations.read_annotations",
     "plain_file.open_plain": "is what the parsers open files with",
     "plain_file.open_looked_at": "is what the parsers open files with",
     "plain_file.read_plain": "is what the parsers read files with",

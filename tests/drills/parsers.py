@@ -47,6 +47,7 @@ from c2o_evidence.foreign.reader import read_foreign
 from c2o_evidence.gallery import read_gallery, read_picture
 from c2o_evidence.garbage import find
 from c2o_evidence.live import failures
+from c2o_evidence.model_config import flat
 from c2o_evidence.predict.model import read_data_set
 from c2o_evidence.published.markers import read_lines
 from c2o_evidence.report import read_svg, truth
@@ -283,9 +284,9 @@ PARSERS = (
     Parser("weights", of(MODEL), checkpoint_header.weights_digest, ("checkpoint_header.weights_digest",)),
     Parser("detections", of(DETECTIONS), read_detections, ("detections.read_detections", "detections._open")),
     Parser("detections metadata", of(DETECTIONS), read_detections_metadata, ("detections._open",)),
-    Parser("annotations", of("data/val.json"), _annotations, ("annotations.load_ground_truth",)),
+    Parser("annotations", of("data/val.json"), _annotations, ("annotations.read_annotations",)),
     Parser("annotations of a page", of("data/val.json"), lambda path: truth.read_truth(path, {1, 2}),
-           ("report.truth.read_truth",)),
+           ()),
     Parser("data manifest", of("data/manifest.json"), lambda path: runs.data_digest(path.parents[1], _suite(), {}),
            ("verify.runs.read_json",), "data/manifest.json", raises=False),
     Parser("data manifest to adopt", of("data/manifest.json"), lambda path: data_set._manifest(_layout(path)),
@@ -295,7 +296,7 @@ PARSERS = (
     Parser("verdict to adopt", lambda: b'{"verified": true, "level": "tables", "root_digest": ""}',
            lambda path: frozen._verification(_layout(path), True, True), ("freeze.verified_root",), raises=False),
     Parser("configuration to adopt", of(CONFIG), lambda path: list(reasons._changed_keys(
-        reasons._flat(yaml_file.load_yaml(path, path.name)), {})), ("adopt.reasons._training",)),
+        flat(yaml_file.load_yaml(path, path.name)), {})), ("adopt.reasons._training",)),
     Parser("crate sizes", of("ro-crate-metadata.json"), lambda path: naming.said_sizes(
         path.parent, {path.name: NO}, {path.name: NO}), ("verify.naming.said_sizes",), "ro-crate-metadata.json", raises=False),
     Parser("own files", of("ro-crate-metadata.json"), lambda path: own_files.check_own(
@@ -316,11 +317,11 @@ PARSERS = (
     Parser("gallery", of("gallery/gallery.json"), lambda path: read_gallery(path.parents[1]), ("gallery.read_gallery",),
            "gallery/gallery.json"),
     Parser("gallery of a bundle", of("data/val.json"), lambda path: gallery._annotated(path.parents[1], {"data/val.json": NO}),
-           ("verify.gallery._annotated",), "data/val.json", raises=False),
+           (), "data/val.json", raises=False),
     Parser("picture of a gallery", of("gallery/images/0.png"), lambda path: read_picture(path, 64, 64),
            ("gallery.read_picture",)),
     Parser("data set of a prediction", of("data/val.json"), lambda path: read_data_set(path.parent),
-           ("predict.model.read_data_set",), "val.json"),
+           (), "val.json"),
     Parser("a record that says how long", of(RECORD), lambda path: workflow._timed(
         SimpleNamespace(root=path.parent), SimpleNamespace(record=path), SimpleNamespace(results=path.parent)),
         ("verify.replay.workflow._timed",), raises=False),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from c2o_evidence.atomic import atomic_write
+from c2o_evidence.model_config import flat
 from c2o_evidence.progress import note_host
-from c2o_evidence.trackers.runs import flat
 from c2o_evidence.trackers.tensorboard import FOLDER, LiveEvents
 from c2o_evidence.tsv import write_tsv
 from c2o_model.determinism import set_deterministic

@@ -227,6 +227,14 @@ class TestCommand:
         assert source_of("toy", root).place == "deliverables/toy"
         assert source_of(str(frozen), root).base == frozen
 
+    def test_no_page_is_written_into_evidence(
+        self, frozen: Path, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = (frozen / "report.html").read_bytes()
+        assert cli.main(["--root", str(root), "report", "toy", "-o", str(frozen / "report.html")]) == 2
+        assert f"lies in {frozen}, which holds evidence alone; name a directory elsewhere" in capsys.readouterr().err
+        assert (frozen / "report.html").read_bytes() == before
+
     def test_nothing_to_show(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["--root", str(tmp_path), "report", "-o", str(tmp_path / "x.html")]) == 2
         assert "no results here: build a suite first, `c2o run quick`" in capsys.readouterr().err

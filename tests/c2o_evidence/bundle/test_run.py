@@ -229,6 +229,20 @@ def test_jobs_of_a_suite(root: Path) -> None:
     assert jobs[0].iterations == 100
 
 
+def test_a_view_that_breaks_is_told_of_once_and_stops_nothing(tmp_path: Path) -> None:
+    class Broken:
+        def update(self, state: BuildState) -> None:
+            raise OSError(5, "Input/output error")
+
+        def close(self) -> None: ...
+
+    out = io.StringIO()
+    assert Build("toy", [], tmp_path, out)._draw(Broken(), interrupted=False) is False
+    assert out.getvalue() == "progress is no longer shown: OSError: [Errno 5] Input/output error\n"
+    out.close()
+    assert Build("toy", [], tmp_path, out)._draw(Broken(), interrupted=False) is False, "nobody can be told"
+
+
 def test_plain_view_is_sparing() -> None:
     lines: list[str] = []
     view = PlainView(lines.append, interval_s=3600)

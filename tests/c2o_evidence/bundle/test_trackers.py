@@ -18,7 +18,7 @@ from c2o_evidence.cli import main
 from c2o_evidence.errors import DigestError, EvidenceError
 from c2o_evidence.stats import mean
 from c2o_evidence.trackers import command, tensorboard
-from c2o_evidence.trackers.runs import TrackedRun, flat, read_run, read_runs
+from c2o_evidence.trackers.runs import TrackedRun, read_run, read_runs
 from c2o_evidence.trackers.tensorboard import EventFile, LiveEvents, show_place, write_run
 from c2o_evidence.tsv import read_tsv
 
@@ -317,10 +317,14 @@ def test_track_finds_results_and_says_where_they_are_shown(
         f"tensorboard: 10 run(s) written, 0 there already: {folder} (tensorboard --logdir {folder})\n"
     )
     assert (("student_1/mean_AP", 0) in events_of(folder / "tables")) and (("loss", 5) in events_of(folder / TRAIN))
-    bundle = shutil.copytree(root / "results" / "toy" / "bundle", tmp_path / "toy")
+    bundle = shutil.copytree(root / "results" / "toy" / "bundle", tmp_path / "theirs")
+    assert command.find_results(str(bundle), root) == (bundle, "toy"), "a bundle may be called as one likes"
     assert main(["--root", str(root), "track", str(bundle), "--uri", str(tmp_path / "own")]) == 0
     assert events_of(tmp_path / "own" / TRAIN) == events_of(folder / TRAIN)
     capsys.readouterr()
+    assert main(["--root", str(root), "track", "toy", "--uri", str(bundle / "train")]) == 2
+    assert f"lies in the bundle {bundle}, which holds evidence alone; give another --uri" in capsys.readouterr().err
+    assert not list(bundle.rglob(tensorboard.PATTERN))
     for what, message in (
         ("nowhere", "nowhere: has no results here (looked in "),
         (f"{root}/data", f"{root}/data: has no results here (looked in {root}/data)"),
@@ -361,16 +365,6 @@ def test_where_trackers_keep_their_runs(tmp_path: Path) -> None:
     assert place("wandb", "toy", tmp_path, {}) == str(tmp_path / "results" / ".state" / "wandb")
     assert place("wandb", "toy", tmp_path, {"WANDB_DIR": "/elsewhere"}) == "/elsewhere"
     assert place("tensorboard", "toy", tmp_path, {}) == str(tmp_path / "results" / "toy" / "tensorboard")
-
-
-def test_configurations_by_dotted_keys() -> None:
-    assert flat({"A": {"B": {"C": 1}, "D": [1, 2]}, "E": {}, "F": None}) == {
-        "A.B.C": 1,
-        "A.D": [1, 2],
-        "E": {},
-        "F": None,
-    }
-    assert flat("no mapping") == {}
 
 
 def test_what_is_no_name_for_mlflow_is_replaced() -> None:

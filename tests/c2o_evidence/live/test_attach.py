@@ -74,12 +74,27 @@ def test_a_view_that_breaks_gives_the_terminal_back(
     monkeypatch.setattr(screen.LiveView, "update", lambda *_: 1 / 0)
     show(run_of(logger, "train"))
     reader = logger.handlers[1]
-    for _ in range(500):
+    for _ in range(6000):  # until it is said; a busy machine takes its time
         if "no longer shown: ZeroDivisionError" in said(logger):
             break
         attach.time.sleep(0.01)
     assert "progress is no longer shown: ZeroDivisionError" in said(logger) and sys.stderr.isatty()
     reader.close()
+
+
+def test_a_full_disk_does_not_keep_the_terminal(
+    logger: logging.Logger, terminal: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal()
+    redirect = Redirect(tmp_path / "all.log", logger)
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.stderr, "flush", full)
+        redirect.close()
+    assert sys.stderr.isatty()
 
 
 def test_what_children_print_meanwhile_goes_to_the_file(

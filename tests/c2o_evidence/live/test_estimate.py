@@ -80,6 +80,12 @@ def test_only_what_is_planned_is_left_and_only_until_it_is_finished(tmp_path: Pa
     assert Watcher(log, {"toy": jobs(tmp_path)}, tmp_path).state().left_s == 40.0
 
 
+def test_every_stage_with_a_cost_counts_when_it_is_planned(tmp_path: Path) -> None:
+    alone = JobKey("gallery", "toy")
+    known = [Job("gallery", "", 0, tmp_path / "record.json", 0, 30.0), *jobs(tmp_path)]
+    assert Watcher(planned(alone), {"toy": known}, tmp_path).state().left_s == 15.0, "30 s, of two workers"
+
+
 def test_a_job_that_is_made_again_counts_though_its_record_is_there(tmp_path: Path) -> None:
     known = jobs(tmp_path)
     known[0].record.parent.mkdir(parents=True)
@@ -101,7 +107,7 @@ def test_jobs_at_work(tmp_path: Path) -> None:
     assert first.training is not None
     assert (first.training.iteration, first.training.loss, first.training.ap) == (50, 1.5, 41.25)
     assert second.name == "train base, seed 1" and second.training is None, "that progress is of a process that is gone"
-    assert third.left_s == pytest.approx(15.0, abs=1.0), "20 s as guessed, for 5 s it has been running"
+    assert third.left_s is not None and 5.0 < third.left_s <= 15.0, "20 s as guessed, for 5 s it has been running"
 
 
 def test_stages_in_the_order_of_the_work(tmp_path: Path) -> None:
@@ -111,7 +117,7 @@ def test_stages_in_the_order_of_the_work(tmp_path: Path) -> None:
     began(log, "2", KEYS["train1"], "train base, seed 1", ago=30.0)
     train, evaluate, timing, own = Watcher(log, {"toy": jobs(tmp_path)}, tmp_path).state().stages
     assert (train.name, train.done, train.total, train.state) == ("train", 1, 2, "running")
-    assert train.seconds == pytest.approx(60.0, abs=1.0)
+    assert 60.0 <= train.seconds < 90.0, "since the first one began, not the second"
     assert [stage.name for stage in (evaluate, timing, own)] == ["evaluate", "timing", "own"]
     assert {stage.state for stage in (evaluate, timing, own)} == {"waiting"}
 

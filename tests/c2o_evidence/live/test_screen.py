@@ -16,7 +16,7 @@ from rich.console import Console
 
 from c2o_evidence.live.screen import LiveView, render
 from c2o_evidence.live.state import BuildState, Failure, JobLine, Stage
-from c2o_evidence.live.view import PlainView, is_terminal, plain_line
+from c2o_evidence.live.view import is_terminal, plain_line
 from c2o_evidence.progress import TrainingProgress
 
 LOG = "logs/quick/snakemake-20260101-120000-1.log"
@@ -157,12 +157,6 @@ def test_what_counts_as_a_terminal() -> None:
     assert not is_terminal(io.StringIO(), {"TERM": "xterm"})
 
 
-def test_plain_lines_tell_each_failure_once() -> None:
-    lines: list[str] = []
-    view = PlainView(lines.append, interval_s=3600)
-    view.update(STATE)
-    view.update(STATE)
-    failure, line = lines
-    assert failure.splitlines()[0] == "failed: evaluate (evaluate warmstart, seed 0)" and "less logs/e.log" in failure
-    assert line.endswith("12s left | 1 failed")
+def test_plain_lines_count_failures_and_jobs() -> None:
+    assert plain_line(STATE).endswith("12s left | 1 failed")
     assert plain_line(many(40)).endswith(" | and 28 more")

@@ -13,7 +13,7 @@ from c2o_evidence.cli import main
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.predict import command
 from c2o_evidence.predict.model import DataSet, find_model, read_data_set
-from c2o_evidence.predict.pictures import find_pictures, key_of, place
+from c2o_evidence.predict.pictures import Picture, find_pictures, key_of, place
 
 SUITE = """\
 name: toy
@@ -175,6 +175,19 @@ def test_what_is_done_and_what_failed_is_told(root: Path, tmp_path: Path, monkey
     assert said.err == "c2o: b.png: cannot be decoded (x); copy it again from its source\n"
 
 
+def test_the_animation_lies_beside_a_png_of_its_name(root: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    line = {"path": "a.png", "output": "a.gif", "shown": 2, "found": 7, "best": 0.75}
+    given: list[Picture] = []
+    monkeypatch.setattr(command, "_run", lambda *a: given.extend(a[2]) or iter([LINES[0] | {"steps": 20}, line]))
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    assert main(["--root", str(root), "watch", "a.png", "--checkpoint", "toy:student_4:3"]) == 0
+    assert [(one.path, one.image_id, one.known, one.output) for one in given] == [
+        (Path("a.png"), 17, True, Path("a.gif"))
+    ]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("a.gif: 20 frames, one a step")
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
@@ -185,13 +198,18 @@ def test_what_is_done_and_what_failed_is_told(root: Path, tmp_path: Path, monkey
         (["watch", "."], ".: is a directory; name one picture"),
         (["watch", "a.png", "-o", "a.mp4"], "-o a.mp4: is not a .gif; name one"),
         (["watch", "a.gif", "-o", "a.gif"], "-o a.gif: is the picture itself; choose another name"),
+        (["watch", "a.png", "-o", "frozen/figures/a.gif"], "lies in {here}/frozen, which holds evidence alone"),
+        (["predict", "a.png", "--output", "frozen"], "lies in {here}/frozen, which holds evidence alone"),
     ],
 )
 def test_bad_use_is_2_with_a_message(root: Path, tmp_path: Path, monkeypatch, capsys, typed, message) -> None:
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "a.png"), picture(tmp_path / "a.gif")
+    (tmp_path / "frozen").mkdir()
+    (tmp_path / "frozen" / "SHA256SUMS").touch()
     assert main(["--root", str(root), *typed, "--checkpoint", "toy:student_4:3"]) == 2
-    assert message in capsys.readouterr().err
+    assert message.format(here=tmp_path) in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "frozen").iterdir()] == ["SHA256SUMS"]
 
 
 @pytest.mark.parametrize(

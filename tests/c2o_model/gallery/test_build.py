@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from c2o_evidence.gallery import read_gallery, read_picture, shown_size
 from c2o_model.config import ConfigError
@@ -92,6 +93,24 @@ def test_numbers_come_back_bit_by_bit() -> None:
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (1024, 3), (1025, 600), (600, 4096), (99999, 1)])
 def test_sizes_are_those_that_the_reader_asks_for(width: int, height: int) -> None:
     assert model_shown_size(width, height) == shown_size(width, height)
+
+
+@pytest.mark.parametrize("more", ["a text", "a profile", "something behind the end", "nothing"])
+def test_a_png_with_more_than_pixels_is_written_anew(tmp_path: Path, more: str) -> None:
+    info = PngInfo()
+    info.add_text("Software", "a camera")
+    how = {"a text": {"pnginfo": info}, "a profile": {"icc_profile": b"profile"}}.get(more, {})
+    noise = Image.effect_noise((30, 20), 40).convert("RGB")
+    noise.save(tmp_path / "a.png", **how)
+    original = (tmp_path / "a.png").read_bytes() + (b"<script>" if "behind" in more else b"")
+    (tmp_path / "a.png").write_bytes(original)
+    document = {"images": [{"id": 1, "file_name": "a.png", "width": 30, "height": 20}], "annotations": [],
+                "categories": [{"id": 1, "name": "x"}]}  # fmt: skip
+    (tmp_path / "val.json").write_text(json.dumps(document))
+    (tmp_path / "0.png").write_bytes(png_of(load_split(tmp_path / "val.json", tmp_path), 0))
+    assert (read_picture(tmp_path / "0.png", 30, 20) == original) == (more == "nothing")
+    with Image.open(tmp_path / "0.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(noise))
 
 
 def test_photographs_become_plain_pngs_that_are_not_too_large(tmp_path: Path) -> None:
