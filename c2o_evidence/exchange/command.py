@@ -11,8 +11,8 @@ from c2o_evidence.exchange.coco_results import coco_files, parse_run
 from c2o_evidence.exchange.place import Place, find_place
 from c2o_evidence.exchange.table_files import table_files
 from c2o_evidence.limits import MAX_TABLE
+from c2o_evidence.outside import check_outside
 from c2o_evidence.plain_file import read_plain
-from c2o_evidence.sums import SUMS_NAME
 
 ALL = "all"
 Files = Iterator[tuple[str, bytes]]
@@ -52,15 +52,9 @@ def files_of(place: Place, kind: str, runs: Sequence[str]) -> Files:
 
 def check_out(out: Path, root: Path) -> None:
     """Raises EvidenceError where nothing may be written: in a bundle, below results/ or deliverables/, at a file."""
-    place = out.resolve()
-    if place.exists() and not place.is_dir():
+    if out.exists() and not out.is_dir():
         raise EvidenceError(f"{out}: is a file; -o takes a directory, which is made if it is not there")
-    bundle = next((folder for folder in (place, *place.parents) if (folder / SUMS_NAME).exists()), None)
-    ours = next(
-        (root / name for name in ("deliverables", "results") if place.is_relative_to((root / name).resolve())), 0
-    )
-    if bundle is not None or ours:
-        raise EvidenceError(f"{out}: lies in {bundle or ours}, which holds evidence alone; name a directory elsewhere")
+    check_outside(out, root)
 
 
 def export_command(what: str, kind: str, root: Path, *, out: Path | None, runs: Sequence[str], force: bool) -> int:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.outside import check_outside
 from c2o_evidence.predict.model import Model, find_model
-from c2o_evidence.predict.pictures import Picture, find_pictures, place
+from c2o_evidence.predict.pictures import Picture, find_pictures, key_of, place
 from c2o_evidence.printable import printable
 
 NEEDED = ("torch", "detectron2")  # to be found, not imported
@@ -43,6 +44,9 @@ def predict(
         EvidenceError: a picture, checkpoint or configuration is not there, or cannot be used.
     """
     model, folder = find_model(named, root, config, data), output or DEFAULT_OUTPUT
+    if folder.exists() and not folder.is_dir():
+        raise EvidenceError(f"--output {folder}: is a file; name a directory, which is made if it is not there")
+    check_outside(folder, root)
     pictures = place(find_pictures(typed), folder, model.data.pictures)
     folder.mkdir(parents=True, exist_ok=True)
     lines = _run(root, model, pictures, steps or model.steps, seed, score, folder / RESULTS)
@@ -73,9 +77,9 @@ def watch(
         raise EvidenceError(f"-o {target}: is not a .gif; name one")
     if target.resolve() == picture.resolve():
         raise EvidenceError(f"-o {target}: is the picture itself; choose another name")
+    check_outside(target, root)
+    pictures = [Picture(path, *key_of(path, model.data.pictures), target) for path in find_pictures([picture])]
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = place(find_pictures([picture]), target.parent / ".", model.data.pictures)[0]
-    pictures = [Picture(found.path, found.image_id, found.known, target)]
     done, failed = _tell(model, pictures, _run(root, model, pictures, steps, seed, score, None), seed, score)
     if done:
         print(f"{target}: {steps} frames, one a step; grey: the boxes that a step starts from")

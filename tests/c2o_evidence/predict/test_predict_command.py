@@ -185,11 +185,15 @@ def test_what_is_done_and_what_failed_is_told(root: Path, tmp_path: Path, monkey
         (["watch", "."], ".: is a directory; name one picture"),
         (["watch", "a.png", "-o", "a.mp4"], "-o a.mp4: is not a .gif; name one"),
         (["watch", "a.gif", "-o", "a.gif"], "-o a.gif: is the picture itself; choose another name"),
+        (["predict", "a.png", "--output", "a.gif"], "--output a.gif: is a file; name a directory"),
+        (["predict", "a.png", "--output", "bundle/drawn"], "bundle, which holds evidence alone; name a directory else"),
+        (["watch", "a.png", "-o", "bundle/a.gif"], "bundle, which holds evidence alone; name a directory elsewhere"),
     ],
 )
 def test_bad_use_is_2_with_a_message(root: Path, tmp_path: Path, monkeypatch, capsys, typed, message) -> None:
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "a.png"), picture(tmp_path / "a.gif")
+    (tmp_path / "bundle").mkdir(), (tmp_path / "bundle/SHA256SUMS").touch()
     assert main(["--root", str(root), *typed, "--checkpoint", "toy:student_4:3"]) == 2
     assert message in capsys.readouterr().err
 
