@@ -18,20 +18,23 @@ from c2o_evidence.errors import DigestError, EvidenceError, FrozenError
 OVERVIEW = """\
 Builds, checks and shows the results of C2O experiments.
 
-  c2o new-suite mine                           a commented suite file to start from
-  c2o run step1_5seed                          build a deliverable, with progress and the time that is left
-  c2o verify deliverables/step1_5seed          check a frozen bundle; --level tables recomputes every number
-  c2o show step1_5seed                         the summary table; step1_5seed:EXP_ID shows one row's evidence
-  c2o diff A B                                 what moved between two bundles or tables, with tests
-  c2o status                                   what is done, running, missing
-  c2o tables --check                           every table in README.md and docs/ follows from its rows
-  c2o stats results.tsv                        statistics of any results TSV, and what its n cannot carry
-  c2o predict photo.jpg --checkpoint SUITE:ROW  pictures of your own; c2o watch: the denoising as a GIF
-  c2o export step1_5seed --to csv              results for other tools: CSV, Parquet, JSON, COCO, LaTeX, model card
-  c2o adopt                                    after a clone or copy: what holds need not be made again
-  c2o data check coco                          is the copy of a public data set whole; plan: what it takes
-  c2o gc --dry-run                             what nothing needs any more, and how much that is
-  c2o doctor                                   is this machine ready, and what to do if it is not
+  c2o run step1_5seed                            build a deliverable, with progress and the time that is left
+  c2o status                                     what is done, running, missing
+  c2o show step1_5seed                           the summary table; step1_5seed:EXP_ID shows one row's evidence
+  c2o report                                     one page over all results, to open in a browser
+  c2o verify deliverables/step1_5seed            check a frozen bundle; --level tables recomputes every number
+  c2o sign deliverables/step1_5seed --key FILE   say that you stand behind a bundle
+  c2o diff A B                                   what moved between two bundles or tables, with tests
+  c2o stats results.tsv                          statistics of any results TSV, and what its n cannot carry
+  c2o tables --check                             every table in README.md and docs/ follows from its rows
+  c2o predict photo.jpg --checkpoint SUITE:ROW   detections in pictures of your own; c2o watch: the denoising as a GIF
+  c2o export step1_5seed --to csv                results for other tools: CSV, Parquet, JSON, COCO, LaTeX, model card
+  c2o track step1_5seed --to mlflow              results in TensorBoard, MLflow or Weights & Biases
+  c2o new-suite mine                             a commented suite file to start from
+  c2o adopt                                      after a clone or copy: what holds need not be made again
+  c2o data check coco                            is the copy of a public data set whole; plan: what it takes
+  c2o gc --dry-run                               what nothing needs any more, and how much that is
+  c2o doctor                                     is this machine ready, and what to do if it is not
 """
 
 

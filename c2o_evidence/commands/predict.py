@@ -38,10 +38,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """What `c2o watch` takes as well."""
     parser.add_argument("--checkpoint", required=True, metavar="WHICH", help="SUITE:ROW, SUITE:ROW:SEED, or a file")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    parser.add_argument("--score", type=float, default=0.5, metavar="P", help="least that is drawn (default: 0.5)")
+    parser.add_argument("--score", type=float, default=0.5, metavar="P", help="lowest that is drawn (default: 0.5)")
     parser.add_argument("--config-file", type=Path, metavar="YAML", help="the checkpoint's, if not beside it")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="data set that names the classes (default: the suite's)"
+        "--data", type=Path, metavar="DIR", help="where val.json names the classes (default: the suite's data set)"
     )
 
 

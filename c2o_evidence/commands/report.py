@@ -31,8 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
+    from c2o_evidence.errors import EvidenceError
     from c2o_evidence.outputs import check_output
     from c2o_evidence.report.command import report_command
 
-    check_output(arguments.out, root)
-    return report_command(arguments.name, root, arguments.out)
+    out: Path = arguments.out
+    if out.is_dir():
+        raise EvidenceError(f"-o {out}: is a directory; name a file, such as {out / 'report.html'}")
+    check_output(out, root)
+    return report_command(arguments.name, root, out)

@@ -20,7 +20,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="denoising steps, frames (default: 20)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.gif", help="default: the picture's name, here")
     add_common(parser)

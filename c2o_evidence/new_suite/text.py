@@ -20,7 +20,7 @@ WHAT = {
     "name": "The name of this file without .yaml, and of deliverables/NAME.",
     "title": "One line, printed above the tables and in the report.",
     "description": "What is asked, and what the controls are: in the bundle's README and on the model card.",
-    "dataset": "A file of configs/data/: docs/datasets.md says what there is and how your own data gets in.",
+    "dataset": "A file of configs/data/. How to write one: docs/own-data.md; public sets by name: docs/datasets.md.",
     "train_seeds": (
         "A train seed decides one training: every experiment that is not `shared` is trained once for each. Intervals\n"
         "and tests go over train seeds: five are a good start, with one there is no interval and no test."

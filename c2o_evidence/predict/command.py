@@ -44,6 +44,8 @@ def predict(
         EvidenceError: a picture, checkpoint or configuration is not there, or cannot be used; or `output` is evidence.
     """
     model, folder = find_model(named, root, config, data), output or DEFAULT_OUTPUT
+    if folder.exists() and not folder.is_dir():
+        raise EvidenceError(f"--output {folder}: is a file; name a directory, which is made if it is not there")
     check_output(folder, root)
     pictures = place(find_pictures(typed), folder, model.data.pictures)
     folder.mkdir(parents=True, exist_ok=True)

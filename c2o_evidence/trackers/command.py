@@ -61,11 +61,15 @@ def find_results(what: str, root: Path) -> tuple[Path, str]:
     places += [root / part / what for part in ("results", "deliverables")] if SUITE.fullmatch(what) else []
     for place in places:
         if places_of(place):
-            described = place / "suite.yaml"  # of a bundle, which may be called as one likes
-            return place, load_resolved_suite(described).name if described.is_file() else place.resolve().name
-    raise EvidenceError(
-        f"{what}: has no results here (looked in {', '.join(map(str, places)) or 'nothing'}); `c2o status`"
-    )
+            return place, _suite_of(place)
+    looked = ", ".join(map(str, places)) or "nothing"
+    raise EvidenceError(f"{what}: has no results here (looked in {looked}); `c2o status` lists what there is")
+
+
+def _suite_of(place: Path) -> str:
+    """The suite of results: a bundle says it itself, whatever its directory is called."""
+    resolved = place / "suite.yaml"
+    return load_resolved_suite(resolved).name if resolved.is_file() else place.resolve().name
 
 
 def place_of(to: str, suite: str, root: Path, environ: Mapping[str, str]) -> str:

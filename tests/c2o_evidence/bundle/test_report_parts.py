@@ -242,6 +242,14 @@ class TestCommand:
         assert "none: has no tables in deliverables/ or results/ here; run `c2o run none`" in capsys.readouterr().err
         assert not (tmp_path / "x.html").exists()
 
+    def test_the_page_of_a_bundle_is_not_replaced(self, frozen: Path, root: Path, capsys) -> None:
+        for out, told in (
+            (frozen / "report.html", "which holds evidence alone; name a directory elsewhere"),
+            (root, "is a directory; name a file, such as "),
+        ):
+            assert cli.main(["--root", str(root), "report", "-o", str(out)]) == 2
+            assert told in capsys.readouterr().err
+
 
 def test_every_source_of_the_page_is_in_the_digest_of_its_words() -> None:
     package = ROOT / "c2o_evidence"

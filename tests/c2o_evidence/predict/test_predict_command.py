@@ -200,6 +200,7 @@ def test_the_animation_lies_beside_a_png_of_its_name(root: Path, tmp_path: Path,
         (["watch", "a.gif", "-o", "a.gif"], "-o a.gif: is the picture itself; choose another name"),
         (["watch", "a.png", "-o", "frozen/figures/a.gif"], "lies in {here}/frozen, which holds evidence alone"),
         (["predict", "a.png", "--output", "frozen"], "lies in {here}/frozen, which holds evidence alone"),
+        (["predict", "a.png", "--output", "a.gif"], "--output a.gif: is a file; name a directory"),
     ],
 )
 def test_bad_use_is_2_with_a_message(root: Path, tmp_path: Path, monkeypatch, capsys, typed, message) -> None:

@@ -136,7 +136,9 @@ WAYS = (
     impossible(r"wandb sync .*", "it uploads, with the reader's account"),
     as_written(r"c2o track step1_5seed( --to mlflow)?"),
     # what C2O makes of results and of pictures
-    as_written(r"c2o (predict|watch) data/digits_mini/\S+ --checkpoint \S+:\S+.*"),
+    as_written(
+        r"c2o (predict|watch) data/digits(_mini)?/\S+ --checkpoint \S+:\S+.*", **{"data/digits/": "data/digits_mini/"}
+    ),
     as_written(r"c2o new-suite mine( --from .*)?", **{"mine --from": "mine_too --from"}),  # one or the other
     as_written(r"c2o data (list|plan \w+)"),
     as_written(r"c2o data check coco", exits=(2,)),  # it is not here
