@@ -148,7 +148,7 @@ def _shown(task: Task, found: Detections) -> list[Drawn]:
     for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True):
         if score >= task.score:
             name = task.classes[label] if label < len(task.classes) else str(label)
-            drawn.append(Drawn(box, f"{name} {score:.2f}", label))
+            drawn.append(Drawn(box, f"{name}: {score:.2f}", label))
     return drawn[::-1]
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import SuiteError
 from c2o_evidence.new_suite.text import suite_text
+from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.suite_check import SUITES
 from c2o_evidence.suite_reduced import SUFFIX
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 LONGEST = 80
+DATA = "configs/data"
 TARGETS = frozenset(("help", "setup", "attest", "extras", "test", "check", "docs", "verify", "doctor", "clean"))
 """Words that `make` has another meaning for."""
 
@@ -37,8 +39,14 @@ def check_name(name: str, root: Path) -> None:
 
 
 def data_path(given: Path, root: Path) -> str:
-    """A data configuration as a suite names it: relative to the repository, where it lies in it."""
+    """A data configuration as a suite names it: relative to the repository, where it lies in it.
+
+    Raises SuiteError where it is not there.
+    """
     here = given.resolve()
+    if not given.is_file() and not (root / given).is_file():
+        known = (path.relative_to(root).as_posix() for path in (root / DATA).glob("*.yaml"))
+        raise SuiteError(f"--dataset {given}: is no file; {did_you_mean(given.as_posix(), known)}")
     return here.relative_to(root).as_posix() if given.is_file() and here.is_relative_to(root) else str(given)
 
 

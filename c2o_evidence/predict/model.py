@@ -48,12 +48,14 @@ def find_model(named: str, root: Path, config: Path | None = None, data: Path | 
     Raises:
         EvidenceError: there is no such checkpoint or configuration; what to type.
     """
+    if data is not None and not (data / "val.json").is_file():
+        raise EvidenceError(f"--data {data}: has no val.json, which names classes; name the directory of a data set")
     path = Path(named)
     if path.is_dir() and (path / CHECKPOINT).is_file():
         path = path / CHECKPOINT
     if path.is_file() or path.suffix in (".safetensors", ".pth"):
         return _of_file(path, root, config, data)
-    if ":" not in named:
+    if not named.partition(":")[0] or ":" not in named:
         what = "is neither a file nor SUITE:ROW (such as step1_5seed:student_1)"
         raise EvidenceError(f"--checkpoint {named}: {what}; `c2o status` lists the suites")
     return _of_suite(named, root, config, data)

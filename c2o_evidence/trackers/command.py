@@ -28,6 +28,8 @@ def track(what: str, to: str, root: Path, uri: str | None = None, project: str |
         EvidenceError: there are no results, they are damaged, the tracker cannot be used, or it would write into a
             bundle.
     """
+    if uri is not None and Path(uri).is_file():
+        raise EvidenceError(f"--uri {uri}: is a file; name a directory, which is made if it is not there")
     base, suite = find_results(what, root)
     place, project = uri or place_of(to, suite, root, os.environ), project or f"c2o-{suite}"
     if "://" not in place and (bundle := bundle_around(Path(place))) is not None:
@@ -109,6 +111,6 @@ def _hint(to: str, place: str) -> str:
     ui = f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {place}"
     return {
         "tensorboard": f" (tensorboard --logdir {place})",
-        "mlflow": f" ({ui})" if place.startswith(("file:", "/", ".")) else "",
+        "mlflow": f" ({ui})" if place.startswith("file:") or "://" not in place else "",
         "wandb": f" (wandb sync {place}/wandb/offline-run-* uploads them)",
     }[to]

@@ -29,6 +29,7 @@ SETTINGS = {
     "x_disable_meta": True,
     "x_save_requirements": False,
     "x_disable_machine_info": True,
+    "x_service_wait": 300,  # s for wandb's own process to start, on a machine that is at work
 }
 
 

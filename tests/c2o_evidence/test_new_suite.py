@@ -146,7 +146,7 @@ def test_another_data_set(checkout: Path, capsys: pytest.CaptureFixture[str], mo
         (["quick"], "configs/suites/quick.yaml: is there already and is left as it is; edit it, or take another name"),
         (["mine", "--from", "step1"], "configs/suites/step1.yaml: does not exist; did you mean 'step1_5seed'?"),
         (["mine", "--from", "attention_bench"], "evaluates nothing; give --from a suite that has rows"),
-        (["mine", "--dataset", "configs/data/digit.yaml"], "dataset: configs/data/digit.yaml does not exist"),
+        (["mine", "--dataset", "configs/data/digit.yaml"], "--dataset configs/data/digit.yaml: is no file; did you"),
     ],
 )
 def test_what_cannot_be_is_explained_and_nothing_is_written(

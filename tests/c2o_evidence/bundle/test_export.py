@@ -34,6 +34,7 @@ TABLES = {
     "manifest": "manifest.tsv",
     "timing": "timing/timing.tsv",
     "attention": "attention/attention.tsv",
+    **{name: f"tables/{name}.tsv" for name in ("per_class", "variance", "precision_recall", "confusion", "errors")},
 }
 
 

@@ -332,6 +332,9 @@ def test_track_finds_results_and_says_where_they_are_shown(
     ):
         assert main(["--root", str(root), "track", what]) == 2
         assert message in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["--root", str(root), "track", "toy", "--uri", str(tmp_path / "file")]) == 2
+    assert "file: is a file; name a directory, which is made if it is not there" in capsys.readouterr().err
 
 
 def test_a_build_tells_the_trackers_that_are_asked_for(
