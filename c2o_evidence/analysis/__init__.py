@@ -4,14 +4,13 @@
 tables` both go it, and c2o_evidence.tables makes the tables of a suite from what it returns.
 """
 
-from c2o_evidence.analysis.confusion import BACKGROUND, CONFUSION_SCORE, MISSED
+from c2o_evidence.analysis.confusion import BACKGROUND, MISSED
 from c2o_evidence.analysis.error_types import KINDS
 from c2o_evidence.analysis.precision_recall import IOUS, RECALLS
 from c2o_evidence.analysis.run import RunAnalysis, analyse
 
 __all__ = [
     "BACKGROUND",
-    "CONFUSION_SCORE",
     "IOUS",
     "KINDS",
     "MISSED",

@@ -1,19 +1,19 @@
 """Which classes are taken for which: counts of (true class, predicted class) of one run.
 
-Of all detections with a score of CONFUSION_SCORE or more, best first, each takes the free object of any class that it
-overlaps most, at IoU 0.5 or more. A pair counts for the two classes; an object that nobody takes for (its class,
-MISSED); a detection that takes none for (BACKGROUND, its class), unless it lies in a crowd region of its class.
+Of the detections of a run as many are looked at as there are objects, those with the best scores (as in
+error_types.py). Best first, each takes the free object of any class that it overlaps most, at IoU 0.5 or more. A pair
+counts for the two classes; an object that nobody takes for (its class, MISSED); a detection that takes none for
+(BACKGROUND, its class), unless it lies in a crowd region of its class.
 COCO defines no confusion matrix: the matching is its own (scenes.py) but for the class, which is what is asked here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from c2o_evidence.analysis.scenes import NOBODY, Scene, match
+from c2o_evidence.analysis.scenes import NOBODY, Scene, best_of_run, match
 
-CONFUSION_SCORE = 0.5
 CONFUSION_IOU = 0.5
 BACKGROUND, MISSED = "(background)", "(missed)"
 
@@ -21,17 +21,20 @@ Pair = tuple[str, str]
 """(true class or BACKGROUND, predicted class or MISSED)."""
 
 
-def confusion(scenes: Iterable[Scene], class_names: Sequence[str]) -> Counter[Pair]:
+def confusion(scenes: Sequence[Scene], class_names: Sequence[str], n_objects: int) -> Counter[Pair]:
     """How often each pair is there in the images of a run. Pairs that are not there are not in it.
 
     Every object that is no crowd region is in exactly one pair.
+
+    Args:
+        n_objects: objects of all images that are no crowd regions: as many detections are looked at.
     """
     counts: Counter[Pair] = Counter()
-    for scene in scenes:
-        sure = scene.best(scene.score >= CONFUSION_SCORE)
-        taken = match(sure, CONFUSION_IOU, same_class=False)
-        truth, crowd = sure.truth.tolist(), sure.crowd.tolist()
-        for label, index in zip(sure.found.tolist(), taken, strict=True):
+    for scene, keep in zip(scenes, best_of_run(scenes, n_objects), strict=True):
+        best = scene.best(keep)
+        taken = match(best, CONFUSION_IOU, same_class=False)
+        truth, crowd = best.truth.tolist(), best.crowd.tolist()
+        for label, index in zip(best.found.tolist(), taken, strict=True):
             if index == NOBODY:
                 counts[BACKGROUND, class_names[label]] += 1
             elif not crowd[index]:

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c2o_evidence.analysis.scenes import NOBODY, Bools, Scene, match
+from c2o_evidence.analysis.scenes import NOBODY, Bools, Scene, best_of_run, match
 
 FOREGROUND, BACKGROUND_BELOW = 0.5, 0.1
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
@@ -41,19 +41,9 @@ def error_types(scenes: Sequence[Scene], n_objects: int) -> Counter[str]:
         n_objects: objects of all images that are no crowd regions: as many detections are looked at.
     """
     counts: Counter[str] = Counter()
-    for scene, keep in zip(scenes, _best_of_run(scenes, n_objects), strict=True):
+    for scene, keep in zip(scenes, best_of_run(scenes, n_objects), strict=True):
         counts.update(_of_image(scene.best(keep)))
     return counts
-
-
-def _best_of_run(scenes: Sequence[Scene], most: int) -> list[Bools]:
-    """Which detections of each image are among the `most` best of the run; equal scores in the order of the run."""
-    if not scenes:
-        return []
-    score, place = (np.concatenate([getattr(scene, name) for scene in scenes]) for name in ("score", "place"))
-    keep = np.zeros(len(score), bool)
-    keep[np.lexsort((place, -score))[:most]] = True
-    return np.split(keep, np.cumsum([len(scene.score) for scene in scenes])[:-1])
 
 
 def _of_image(scene: Scene) -> Counter[str]:

@@ -43,7 +43,7 @@ class Analyst:
         scenes = list(self._scenes.of(detections))
         return RunAnalysis(
             precision=curves,
-            confusion=confusion(scenes, self.class_names),
+            confusion=confusion(scenes, self.class_names, self._scenes.n_objects),
             errors=error_types(scenes, self._scenes.n_objects),
             images=self._scenes.n_images,
         )

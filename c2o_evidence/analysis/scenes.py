@@ -50,6 +50,20 @@ class Scene:
         return Scene(self.place[keep], self.found[keep], self.score[keep], self.truth, self.crowd, self.iou[keep])
 
 
+def best_of_run(scenes: Sequence[Scene], most: int) -> list[Bools]:
+    """Which detections [d] of each image are among the `most` best of the run; equal scores in the order of the run.
+
+    With as many as there are objects no score is a threshold, so rows whose scores mean different things (a quality
+    head multiplies into them) can be compared.
+    """
+    if not scenes:
+        return []
+    score, place = (np.concatenate([getattr(scene, name) for scene in scenes]) for name in ("score", "place"))
+    keep = np.zeros(len(score), bool)
+    keep[np.lexsort((place, -score))[:most]] = True
+    return np.split(keep, np.cumsum([len(scene.score) for scene in scenes])[:-1])
+
+
 class Scenes:
     """The ground truth of all images, indexed once for many runs.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from c2o_evidence import stats
-from c2o_evidence.analysis import BACKGROUND, CONFUSION_SCORE, IOUS, KINDS, MISSED
+from c2o_evidence.analysis import BACKGROUND, IOUS, KINDS, MISSED
 from c2o_evidence.figures.canvas import COLOURS, legend_above, new, panels, row_label, rows_down, style_of
 from c2o_evidence.suite import Suite
 
@@ -105,7 +105,7 @@ def confusion_matrices(suite: Suite, rows: Sequence[Row], per_class_rows: Sequen
         _matrix(panel, names, groups.get(exp_id, []), f"confusion:{exp_id}")
         panel.set_title(row_label(suite, exp_id), fontsize=8)
     told = f"; {len(names)} of {len(classes)} classes" if len(names) < len(classes) else ""
-    axes[0].set_ylabel(f"true class (score ≥ {CONFUSION_SCORE}, IoU ≥ 0.5{told})", fontsize=8)
+    axes[0].set_ylabel(f"true class (IoU ≥ 0.5{told})", fontsize=8)
     return figure
 
 

@@ -1,7 +1,8 @@
 """Detections drawn over pictures: the truth beside what each row found, one picture's denoising, one scene's attention.
 
-A detection counts as right as in AP50: its class's unmatched object of highest IoU, at least 0.5, in the order of
-scores.
+Of a picture as many detections are drawn as it has objects (one where it has none), those with the best scores: no
+score is a threshold, so rows whose scores mean different things can be compared. A detection counts as right as in
+AP50: its class's unmatched object of highest IoU, at least 0.5, in the order of scores.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from c2o_evidence.report.truth import read_truth
 from c2o_evidence.tables import text
 
 Box = Sequence[float]
-SHOWN_FROM = 0.5  # score
-BEST = 5  # shown of a picture where nothing reaches that score
 IOU = 0.5
 MAX_SHOWN = 60  # boxes of one picture, one step or one scene
 MAX_EDGES = 30
@@ -46,14 +45,14 @@ def gallery(source: Source) -> dict[str, Any] | None:
         objects = truth[image["image_id"]]
         panels = []
         for exp_id, (detections, class_names) in found.items():
-            shown, sure = _shown(detections, class_names, image["image_id"], objects)
+            shown = _shown(detections, class_names, image["image_id"], objects)
             panels.append(
                 {
                     "title": source.labels.get(exp_id, exp_id),
                     "exp_id": exp_id,
                     "evidence": source.anchor("row", exp_id),
                     "boxes": [_drawn(item, image) for item in shown],
-                    "said": _said(shown, sure, len(objects)),
+                    "said": _said(shown, len(objects)),
                 }
             )
         pictures.append(
@@ -75,8 +74,6 @@ def gallery(source: Source) -> dict[str, Any] | None:
         "pictures": pictures,
         "train_seed": document["train_seed"],
         "eval_seed": document["eval_seed"],
-        "from": SHOWN_FROM,
-        "best": BEST,
         "film": _film(source, document["filmstrip"], by_id, classes),
         "scene": _scene(source, document["attention"], by_id, classes),
     }
@@ -111,14 +108,13 @@ def iou(a: Box, b: Box) -> float:
 
 def _shown(
     detections: Detections, names: Sequence[str], image_id: int, objects: Sequence[tuple[Box, str]]
-) -> tuple[list[_Shown], bool]:
-    """The detections of a picture that are drawn, best first, and whether they reach the score."""
+) -> list[_Shown]:
+    """The detections of a picture that are drawn, best first."""
     own = [index for index, found in enumerate(detections.image_id.tolist()) if found == image_id]
     own.sort(key=lambda index: -float(detections.score[index]))
-    sure = [index for index in own if float(detections.score[index]) >= SHOWN_FROM][:MAX_SHOWN]
     left = list(range(len(objects)))
     shown = []
-    for index in sure or own[:BEST]:
+    for index in own[: _drawn_of(len(objects))]:
         box = [float(side) for side in detections.box[index]]
         name = class_name(int(detections.label[index]), names)
         best = max((k for k in left if objects[k][1] == name), key=lambda k: iou(box, objects[k][0]), default=None)
@@ -126,7 +122,12 @@ def _shown(
         if right and best is not None:
             left.remove(best)
         shown.append(_Shown(box, name, float(detections.score[index]), right))
-    return shown, bool(sure)
+    return shown
+
+
+def _drawn_of(objects: int) -> int:
+    """How many detections are drawn of a picture with so many objects."""
+    return min(max(1, objects), MAX_SHOWN)
 
 
 def class_name(label: int, names: Sequence[str]) -> str:
@@ -134,13 +135,10 @@ def class_name(label: int, names: Sequence[str]) -> str:
     return names[label] if label < len(names) else str(label)
 
 
-def _said(shown: Sequence[_Shown], sure: bool, objects: int) -> str:
+def _said(shown: Sequence[_Shown], objects: int) -> str:
     right = sum(item.right for item in shown)
     wrong = len(shown) - right
-    told = f"{right} of {_count(objects, 'object')} found, {wrong} wrong"
-    if not shown:
-        return "nothing found"
-    return told if sure else f"{told}; no score reaches {SHOWN_FROM}, the {len(shown)} best are drawn"
+    return f"{right} of {_count(objects, 'object')} found, {wrong} wrong" if shown else "nothing found"
 
 
 def _count(number: int, what: str) -> str:
@@ -177,26 +175,26 @@ def _film(
     source: Source, film: dict[str, Any], by_id: dict[int, dict[str, Any]], names: Sequence[str]
 ) -> dict[str, Any]:
     picture, frames = _one_of(by_id, film["image_id"]), []
+    most = _drawn_of(len(picture["truth"]))
     for step in film["steps"]:
         order = sorted(range(len(step["boxes"])), key=lambda index: -step["scores"][index])[:MAX_SHOWN]
         shown = [
-            _Shown(step["boxes"][i], class_name(step["classes"][i], names), step["scores"][i], False)
-            for i in reversed(order)  # the best are drawn last
+            _Shown(step["boxes"][i], class_name(step["classes"][i], names), step["scores"][i], False) for i in order
         ]
-        sure = sum(item.score >= SHOWN_FROM for item in shown)
+        boxes = [{**_drawn(item, picture), "best": rank < most} for rank, item in enumerate(shown)]
         frames.append(
             {
                 "step": step["step"],
                 "time": step["time"],
-                "boxes": [{**_drawn(item, picture), "sure": item.score >= SHOWN_FROM} for item in shown],
-                "sure": sure,
-                "best": text.number(max((item.score for item in shown), default=float("nan"))),
+                "boxes": boxes[::-1],  # the best are drawn last
+                "best": text.number(shown[0].score if shown else float("nan")),
             }
         )
     return {
         "label": source.labels.get(film["exp_id"], film["exp_id"]),
         "picture": picture,
         "frames": frames,
+        "most": most,
         "evidence": source.anchor("row", film["exp_id"]),
     }
 
@@ -221,7 +219,7 @@ def _scene(
         "nodes": [
             _drawn(_Shown(box, str(index + 1), scene["scores"][index], True), picture)
             for index, box in enumerate(scene["nodes"])
-            if index in ends or scene["scores"][index] >= SHOWN_FROM
+            if index in ends
         ][:MAX_SHOWN],
         "edges": [
             {

@@ -129,23 +129,22 @@ class TestGallery:
                 "label": [0, 0, 0, 0, 0],
             }
         )
-        shown, sure = gallery._shown(found, ["cat", "dog"], 7, objects)
-        assert sure and [(item.score, item.right) for item in shown] == [
+        objects.append(((90, 90, 99, 99), "dog"))
+        shown = gallery._shown(found, ["cat", "dog"], 7, objects)
+        assert [(item.score, item.right) for item in shown] == [  # as many as objects
             (pytest.approx(0.9), True),  # the cat
             (pytest.approx(0.8), False),  # a dog, called cat
             (pytest.approx(0.6), False),  # the cat again
         ]
-        assert gallery._said(shown, sure, 2) == "1 of 2 objects found, 2 wrong"
+        assert gallery._said(shown, 3) == "1 of 3 objects found, 2 wrong"
 
-    def test_the_best_where_none_is_sure(self) -> None:
+    def test_one_is_drawn_where_there_is_nothing(self) -> None:
         found = Detections.from_arrays(
             {"image_id": [1] * 7, "box": [[0, 0, 4, 4]] * 7, "score": np.linspace(0.1, 0.2, 7), "label": [0] * 7}
         )
-        shown, sure = gallery._shown(found, ["cat"], 1, [])
-        assert not sure and len(shown) == 5 and shown[0].score == pytest.approx(0.2)
-        assert gallery._said(shown, sure, 0) == (
-            "0 of 0 objects found, 5 wrong; no score reaches 0.5, the 5 best are drawn"
-        )
+        shown = gallery._shown(found, ["cat"], 1, [])
+        assert len(shown) == 1 and shown[0].score == pytest.approx(0.2)
+        assert gallery._said(shown, 0) == "0 of 0 objects found, 1 wrong"
 
     def test_pictures_and_names_are_escaped(self, bundle: Path) -> None:
         write_gallery(bundle, bundle / "data" / "val.json", {"base_4": "baseline", "student_1": "student"}, (0, 0))
