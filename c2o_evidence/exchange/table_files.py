@@ -30,7 +30,9 @@ OF_CURVES = (
 TYPES = {"int": "integer", "float": "number"}  # all others are text
 POINTS = "points, 0-100"
 UNITS = (
-    (r"(mean_|std_|var_)?AP.*|(mean_)?(MR|JI)|(mean|std)_(a|b|diff)|std_(between_train|within_eval)", POINTS),
+    (r"(mean_|std_)?AP.*|(mean_)?(MR|JI)|(mean|std)_(a|b|diff)|std_(between_train|within_eval)", POINTS),
+    (r"ci95_(low|high)", POINTS),
+    (r"var_(train|eval)", "squares of points"),
     (r"inference_s_per_img.*", "s/image"),
     (r"inference_fps", "images/s"),
     (r"time_s.*", "s"),

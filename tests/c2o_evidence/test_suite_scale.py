@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks.dag_directories import suite_document
-from c2o_evidence import run as run_module
 from c2o_evidence import suite as suite_module
 from c2o_evidence import yaml_file
 from c2o_evidence.code import code_digest
 from c2o_evidence.digests import json_digest
+from c2o_evidence.live import estimate
 from c2o_evidence.model_config import merge_config
-from c2o_evidence.run import REST, Build
+from c2o_evidence.snakelog import SnakemakeLog
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.workload import jobs_of
 
@@ -131,11 +131,10 @@ def test_looking_at_thousands_of_jobs_leaves_the_core_to_them(tmp_path: Path, mo
         now, looks = now + 2.0, looks + 1
         return []
 
-    monkeypatch.setattr(run_module, "read_progress", slow)
-    monkeypatch.setattr(run_module.time, "monotonic", lambda: now)
-    with (tmp_path / "out").open("w") as stream:
-        build = Build("large", [], tmp_path, stream)
-        while now < 300:
-            assert build._state(0.0, interrupted=False).elapsed_s == now
-            now += 0.3
-    assert 300 / (2 * (REST + 2)) <= looks <= 300 / (2 * REST) + 1
+    monkeypatch.setattr(estimate, "read_progress", slow)
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now)
+    watcher = estimate.Watcher(SnakemakeLog(), {"large": []}, tmp_path)
+    while now < 300:
+        assert watcher.state().elapsed_s == now
+        now += 0.3
+    assert 300 / (2 * (estimate.REST + 2)) <= looks <= 300 / (2 * estimate.REST) + 1

@@ -156,13 +156,13 @@ def test_show_file(root: Path, capsys: pytest.CaptureFixture[str], path: str, te
 
 def test_status(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = c2o(capsys, "--root", root, "status")
-    assert code == 0 and "11 of 11" in out and "not frozen" in out
+    assert code == 0 and "12 of 12" in out and "not frozen" in out
     (root / "results/toy/train/student/seed1/record.json").unlink()
     state = root / "results/.state/toy/student/seed1/progress.json"
     state.parent.mkdir(parents=True)
     state.write_text('{"iteration": 5, "total": 20, "loss": 1.0, "seconds_per_iteration": 1, "pid": 4194305}')
     code, out, _ = c2o(capsys, "--root", root, "status", "toy")
-    assert code == 0 and "10 of 11 jobs done" in out and "stopped at 5/20; a re-run resumes it" in out
+    assert code == 0 and "11 of 12 jobs done" in out and "stopped at 5/20; a re-run resumes it" in out
 
 
 def test_tables_check(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import c2o_evidence
+from c2o_evidence.bundle import DETAIL_FILES
 from c2o_evidence.cli import main
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.exchange.coco_results import Run, parse_run
@@ -34,8 +35,7 @@ TABLES = {
     "manifest": "manifest.tsv",
     "timing": "timing/timing.tsv",
     "attention": "attention/attention.tsv",
-    **{name: f"tables/{name}.tsv" for name in ("per_class", "variance", "precision_recall", "confusion", "errors")},
-}
+} | {name.removesuffix(".tsv"): f"tables/{name}" for name in DETAIL_FILES}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,9 @@ def test_csv_has_every_cell_of_every_table(whole: Path, tmp_path: Path, capsys: 
     told = json.loads((tmp_path / "csv" / "provenance.json").read_text())
     assert (told["suite"], told["root_sha256"], told["c2o_version"]) == ("toy", digest, c2o_evidence.__version__)
     runs = next(table for table in told["tables"] if table["table"] == "runs")
+    units = {(t["table"], column["name"]): column["unit"] for t in told["tables"] for column in t["columns"]}
+    assert units["summary", "ci95_low"] == units["per_class", "mean_AP"] == "points, 0-100"
+    assert units["variance", "var_eval"] == "squares of points" and units["variance", "share_train"] is None
     by_name = {column["name"]: column for column in runs["columns"]}
     assert by_name["AP"]["unit"] == by_name["AP50"]["unit"] == "points, 0-100" and by_name["AP"]["type"] == "number"
     assert by_name["train_seed"]["type"] == "integer" and by_name["ckpt_sha256"]["type"] == "text"

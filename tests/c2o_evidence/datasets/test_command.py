@@ -127,4 +127,4 @@ def test_the_documentation_has_the_commands() -> None:
     text = (ROOT / "docs" / "datasets.md").read_text("utf-8")
     for command in ("c2o data list", "c2o data check", "c2o data plan"):
         assert command in text
-    assert "data check" in (ROOT / "README.md").read_text("utf-8")
+    assert "c2o data check" in (ROOT / "docs" / "own-data.md").read_text("utf-8")

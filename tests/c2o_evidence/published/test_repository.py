@@ -11,6 +11,8 @@ from c2o_evidence.published.check import Publisher, check_reference, default_fil
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITES = ("step1_5seed", "ablation_label", "step_curve", "attention_bench")
+LINE = (ROOT / "README.md").read_text("utf-8").partition("<!-- c2o:table")[0].count("\n") + 1  # of README's one table
+README = f"README.md:{LINE}"
 
 
 def test_nothing_is_found_in_the_repository_itself() -> None:
@@ -68,7 +70,7 @@ def check(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tu
 
 def test_the_copy_holds_and_says_what_its_rows_are(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = check(copy, capsys)
-    assert status == 0 and "README.md:17: summary of step1_5seed: ok, 80 cells" in out
+    assert status == 0 and f"{README}: summary of step1_5seed: ok, 80 cells" in out
     assert "  from manifests/reference/step1_5seed/tables/runs.tsv (sha256 e99e2fc4" in out
     assert "manifests/reference/step_curve/tables/comparisons.tsv (sha256" in out
     assert "verified: 9 tables" in out and "note: 6 of them from published TSVs, whose runs are not" in out
@@ -86,7 +88,7 @@ FOLLOWS = "does not follow from the rows"
     [
         ("60.31 ± 0.76", "61.31 ± 0.76", "row-edited", AT, ("AP", FOLLOWS, "60.31 ± 0.76", "61.31 ± 0.76")),
         ("124.7 | 11.0×", "124.7 | 12.0×", "row-edited", AT, ("speed-up", FOLLOWS, "11.0×", "12.0×")),
-        (STUDENT + "\n", "", "row-missing", f"{SAMPLER} (table of line 17)", ("", "this row is not there", "", "")),
+        (STUDENT + "\n", "", "row-missing", f"{SAMPLER} (table of line {LINE})", ("", "this row is not there", "", "")),
         (STUDENT, STUDENT + "\n" + STUDENT.replace("Sampler", "Other").replace("60.31", "69.31"),
          "row-extra", NEXT.replace("Sampler", "Other"), ("", "nothing asks for this row", "", "")),
         (STUDENT, STUDENT + "\n" + STUDENT, "used-twice", NEXT, ("", "this row is in line AT already", "", "")),
@@ -139,7 +141,7 @@ def test_one_edited_cell_is_one_finding_and_write_puts_it_right(copy: Path, caps
         ("row-missing", "README.md"), ("row-edited", "docs/suites.md")
     ]  # fmt: skip
     assert main(["--root", str(copy), "tables", "--write"]) == 0
-    assert "written: README.md:17\n" in capsys.readouterr().out
+    assert f"written: {README}\n" in capsys.readouterr().out
     assert {name: (copy / name).read_bytes() for name in before} == before
     assert main(["--root", str(copy), "tables", "--write"]) == 0
     assert capsys.readouterr().out == "all tables were up to date\n"
@@ -192,18 +194,18 @@ def test_a_number_that_contradicts_others_is_named_without_runs(copy: Path, tabl
     ("old", "new", "message"),
     [
         ("suite=step1_5seed table", "suite=step_5seed table", "suite=step_5seed: unknown suite; did you mean 'step1"),
-        ("table=summary", "table=sumary", "README.md:17: table=sumary: unknown table; known: summary, spread"),
+        ("table=summary", "table=sumary", f"{README}: table=sumary: unknown table; known: summary, spread"),
         ("table=summary", 'table=summary columns="setting, APP"', "'APP' is no column of table=summary; known: set"),
-        ("table=summary", "table=summary columns=AP,AP", "README.md:17: column 'AP' is named twice"),
+        ("table=summary", "table=summary columns=AP,AP", f"{README}: column 'AP' is named twice"),
         ("table=summary", "table=summary rows=student", "'student' is no row of step1_5seed; did you mean 'student"),
-        ("table=summary", "table=summary size=3", "README.md:17: 'size=3': unknown key; did you mean 'suite'?"),
-        ("table=summary", "table=summary table=main", "README.md:17: table is given twice"),
-        ("table=summary", "", "README.md:17: table is missing; write table=NAME"),
-        ("table=summary", 'table="summary', "README.md:17: cannot be read: No closing quotation"),
-        ("<!-- c2o:end -->", "", "README.md:17: is not closed; add <!-- c2o:end --> below the table"),
-        ("<!-- c2o:table", "<!-- c2o:end -->\n<!-- c2o:table", "README.md:17: closes no table; remove it"),
-        ("<!-- c2o:table suite", "<!-- c2o:tabel suite", "README.md:17: '<!-- c2o:tabel suite="),
-        ("<!-- c2o:end -->", "<!-- c2o:table suite=step1_5seed table=main -->", "the table of line 17 is not closed"),
+        ("table=summary", "table=summary size=3", f"{README}: 'size=3': unknown key; did you mean 'suite'?"),
+        ("table=summary", "table=summary table=main", f"{README}: table is given twice"),
+        ("table=summary", "", f"{README}: table is missing; write table=NAME"),
+        ("table=summary", 'table="summary', f"{README}: cannot be read: No closing quotation"),
+        ("<!-- c2o:end -->", "", f"{README}: is not closed; add <!-- c2o:end --> below the table"),
+        ("<!-- c2o:table", "<!-- c2o:end -->\n<!-- c2o:table", f"{README}: closes no table; remove it"),
+        ("<!-- c2o:table suite", "<!-- c2o:tabel suite", f"{README}: '<!-- c2o:tabel suite="),
+        ("<!-- c2o:end -->", "<!-- c2o:table suite=step1_5seed table=main -->", f"of line {LINE} is not closed"),
     ],
 )  # fmt: skip
 def test_a_comment_that_is_not_understood_says_what_is(copy: Path, capsys, old, new, message) -> None:
