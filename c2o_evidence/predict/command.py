@@ -123,7 +123,10 @@ def _run(
         except BrokenPipeError:
             pass  # it has ended, and says why
         for line in process.stdout:
-            told = json.loads(line)
+            try:
+                told = json.loads(line)
+            except ValueError as error:  # a library prints where it should not
+                raise EvidenceError(f"the model's process said {line[:200].strip()!r}, which is no answer") from error
             if "fatal" in told:
                 raise EvidenceError(str(told["fatal"]))
             yield told

@@ -220,6 +220,7 @@ def test_bad_use_is_2_with_a_message(root: Path, tmp_path: Path, monkeypatch, ca
         ("raise RuntimeError('boom')", "the model's process ended with status 1: RuntimeError: boom"),
         ("import os; os.kill(os.getpid(), 9)", "was killed, for memory most likely; make the picture smaller"),
         ('print(\'{"fatal": "x.yaml: no"}\')', "x.yaml: no"),
+        ("print('loading')", "the model's process said 'loading', which is no answer"),
     ],
 )
 def test_a_process_that_dies_is_no_success(root: Path, tmp_path: Path, monkeypatch, capsys, end, message) -> None:
