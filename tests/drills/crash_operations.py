@@ -203,9 +203,9 @@ def run_stage(place: Path) -> None:
         put(base / "manifest.tsv", "index")
         put(base / "tables/runs.tsv", "old")
         put(place / "lock.txt", "lock")
-    bundle.result_files = lambda suite: ["manifest.tsv", "tables/runs.tsv"]
+    bundle.result_files = lambda suite, extent: ["manifest.tsv", "tables/runs.tsv"]
     bundle._write_own = lambda building, suite: atomic_write(building / "suite.yaml", "name: toy\n")
-    suite = SimpleNamespace(name="toy", rows=())
+    suite = SimpleNamespace(name="toy", rows=(), train_jobs=())
     stage_bundle(base, base / "bundle", suite, data_dir=None, lock=place / "lock.txt")  # type: ignore[arg-type]
 
 

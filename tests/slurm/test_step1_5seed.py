@@ -68,6 +68,7 @@ def test_the_bundle_is_the_same_as_made_here(cluster: ToyCluster, tmp_path: Path
         *(f"group_{NAME}-{name}_evaluate" for name in EVALUATED),
         f"rule_timing/{NAME}",
         f"rule_attention/{NAME}",
+        f"rule_gallery/{NAME}",
         f"group_{NAME}-report_figures_tables",
         f"rule_verify/{NAME}",
     }, "each job has run on the cluster, but for manifest, bundle and freeze"

@@ -167,7 +167,7 @@ def test_an_arm_trains_from_the_shared_checkpoints(built_suites, arm: str, tmp_p
     suite, experiment = arms()[arm]
     spec, trained = suite.experiment(experiment), built_suites.path / "results" / FIRST / "train"
     values = suite.config_of(experiment)
-    values["SOLVER"]["MAX_ITER"] = 1
+    values["SOLVER"]["MAX_ITER"], values["TEST"]["EVAL_PERIOD"] = 1, 0
     parent = trained / ("baseline" if spec.init == "baseline" else "warmstart") / "seed0/model.safetensors"
     curve = train(
         config_from_dict(values),

@@ -17,6 +17,10 @@ from tests.workflow.documented.reading import ASSIGNMENT
 PLACEHOLDERS = re.compile(r"[A-Z]+(_reduced)?$|…$")
 
 
+# What stands for `…` in a command of c2o_model.
+ANY_CONFIG = ["--config-file", "configs/models/digits/baseline.yaml"]
+
+
 def fault_of(text: str, root: Path) -> str | None:
     """What a program of this project does not take in a whole command, or None. Other programs are not asked."""
     faults = (_fault_of_part(part, root) for part in text.split(" && "))
@@ -34,6 +38,7 @@ def _fault_of_part(text: str, root: Path) -> str | None:
         return _parsed(cli._parser(), words[1:])
     if words[:2] == ["python", "-m"] and words[2].startswith("c2o_model."):
         module = importlib.import_module(words[2])
+        words += ANY_CONFIG if "…" in text else []
         return _parsed(module._parser(), words[3:]) or _configured(module._parser(), words[3:], root)
     if words[0] == "make":
         return _target_fault(words[1], root)
