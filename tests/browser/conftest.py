@@ -1,6 +1,5 @@
-"""One headless Chromium for all tests here, and the pages that they look at. Nothing is trained for them."""
+"""The pages that the tests look at, with the browser of tests/conftest.py. Nothing is trained for them."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import pytest
 
 from c2o_evidence.report import render_report
 from c2o_evidence.suite import load_resolved_suite
-from tests.browser.chromium import missing, started
 from tests.browser.pictures import write_gallery
 from tests.drills.sandbox import honest
 
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 GALLERY = {"base_4": "baseline", "student_1": "student"}
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    if why := missing():
-        if os.environ.get("C2O_REQUIRE_BROWSER"):
-            pytest.fail(f"C2O_REQUIRE_BROWSER is set, but: {why}")
-        pytest.skip(f"browser tests: {why}")
-    with started() as running:
-        yield running
 
 
 @dataclass

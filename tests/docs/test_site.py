@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -17,7 +18,9 @@ from markdown_it import MarkdownIt
 from c2o_evidence.commands import COMMANDS
 from c2o_evidence.schemas import SCHEMA_DIR, load_schema
 from c2o_model.keys import KEYS
-from tests.browser.chromium import missing, started
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytest.importorskip("mkdocs", reason="MkDocs is not installed (make extras)")
 
@@ -114,21 +117,19 @@ def test_a_page_is_the_same_on_the_site_and_where_the_repository_is_read(site: P
         assert Page(article).elements == Page(plain).elements, source.name
 
 
-def test_the_search_works_for_a_page_that_is_opened_as_a_file(site: Path) -> None:
+def test_the_search_works_for_a_page_that_is_opened_as_a_file(site: Path, browser: Browser) -> None:
     """In a browser: no request off the site, no error, and a word is found."""
-    if why := missing():
-        pytest.skip(f"browser tests: {why}")
     asked: list[str] = []
     wrong: list[str] = []
-    with started() as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
-        page.goto((site / "reference" / "suite.html").as_uri())
-        page.locator(".md-search__input").click()
-        page.keyboard.type("wilcoxon", delay=20)
-        page.wait_for_selector(".md-search-result__item a[href*='statistics.html']", state="attached", timeout=60_000)
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    page.goto((site / "reference" / "suite.html").as_uri())
+    page.locator(".md-search__input").click()
+    page.keyboard.type("wilcoxon", delay=20)
+    page.wait_for_selector(".md-search-result__item a[href*='statistics.html']", state="attached", timeout=60_000)
+    page.close()
     assert wrong == []
     assert len(asked) > 5 and [url for url in asked if not url.startswith(site.as_uri())] == []
 

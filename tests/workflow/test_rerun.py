@@ -145,5 +145,5 @@ def test_planning_writes_nothing_but_snakemakes_own_files(fresh) -> None:
         return {path for path in found if path.parts[0] != ".snakemake" and "__pycache__" not in path.parts}
 
     before = tree()
-    assert len(fresh.planned()) == 23
+    assert len(fresh.planned()) == 24
     assert tree() == before
