@@ -54,9 +54,10 @@ AT_LEAST = {"train": 8, "evaluate": 4, "manifest": 1, "bundle": 1, "freeze": 1}
 # Parts of a job's length. A training saves a state after 20 of 44 or 24 iterations: the first kill of each second
 # training is drawn from before that, that of the others from the moment on when it is there.
 EARLY, ONCE_SAVED, ALL = (0.0, 0.4), (0.0, 0.1), (0.0, 0.8)
-# Hold times, or digests of what holds times.
+# Hold times, or digests of what holds times; events for TensorBoard are no results.
 TIMES = re.compile(
     r".*/(record\.json|SHA256SUMS|ro-crate-metadata\.json|report\.html|verify\.json|\.snakemake_timestamp)"
+    r"|results/drill/tensorboard/.*"
 )
 POLL_S = 0.03
 
