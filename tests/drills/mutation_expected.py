@@ -164,7 +164,7 @@ RULES = (
     rule("lists|digests", "kernel-time", "attention", "changed figures/attention_cost.svg"),
     rule("lists", "rate|slowest|kernel-error", "*", f"stale {RECORD}"),
     unseen("digests", "rate", "curve", TRAIN),
-    unseen("digests", "slowest", "timing", LEDGER),
+    rule("digests", "slowest", "timing", "row-edited report.html"),  # which tells of the passes
     unseen("digests", "kernel-error", "attention", LEDGER),
     # Records: held by the suite, by the files they name, by each other.
     rule("lists", "told-seed", "*-record", "swapped {self}"),
@@ -195,7 +195,8 @@ RULES = (
     rule("*", "claim", "suite", "row-edited tables/comparisons.tsv"),
     rule("*", "main-notes", "suite", "row-edited tables/main.tsv"),
     rule("*", "name", "suite", "stale train/*/record.json", "row-edited README.md"),
-    unseen("*", "model-file", "suite", LEDGER),  # the name of a file that is merged into config.yaml: decides nothing
+    # The name of a file that is merged into config.yaml decides nothing, but the page tells it.
+    rule("lists|digests|plan", "model-file", "suite", "row-edited report.html"),
     # Data.
     rule("lists", "box|category-name", "annotations", "stale {self}"),
     rule("digests", "box|category-name", "annotations", "stale data/manifest.json"),
@@ -230,7 +231,7 @@ RULES = (
     rule("lists|digests", "last-step|node", "gallery", "stale {self}"),
     rule("lists|digests", "other-picture", "gallery", "row-edited {self}"),
     rule("lists", "first-step|edge", "gallery", f"stale {RECORD}"),
-    unseen("digests", "first-step|edge", "gallery", LEDGER),
+    rule("digests", "first-step|edge", "gallery", "row-edited report.html"),
     # What is written from tables: written again and compared.
     rule("sums|lists|digests", "digit", "text-table|readme|page", "row-edited {self}"),
     rule("sums|lists|digests", "digit", "verifier", "changed {self}"),
