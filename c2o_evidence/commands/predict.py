@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from c2o_evidence.predict import Asked
 
 SUMMARY = "detections in pictures of your own"
 HELP = """\
@@ -45,9 +48,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def common(arguments: argparse.Namespace) -> dict[str, Any]:
+def common(arguments: argparse.Namespace) -> Asked:
     """What `predict` and `watch` are told alike. Raises EvidenceError for numbers that nothing can be done with."""
     from c2o_evidence.errors import EvidenceError
+    from c2o_evidence.predict import Asked
 
     steps, seed, score = arguments.steps, arguments.seed, arguments.score
     if steps is not None and not 1 <= steps <= 1000:
@@ -56,11 +60,10 @@ def common(arguments: argparse.Namespace) -> dict[str, Any]:
         raise EvidenceError(f"--seed {seed}: is out of range; use 0 to {2**32 - 1}")
     if not 0 <= score <= 1:
         raise EvidenceError(f"--score {score:g}: is out of range; use 0 to 1")
-    told: dict[str, Any] = {"steps": steps, "seed": seed, "score": score, "output": arguments.output}
-    return told | {"config": arguments.config_file, "data": arguments.data}
+    return Asked(arguments.checkpoint, steps, seed, score, arguments.config_file, arguments.data)
 
 
 def run(arguments: argparse.Namespace, root: Path) -> int:
     from c2o_evidence.predict import predict
 
-    return predict(arguments.images, arguments.checkpoint, root, **common(arguments))
+    return predict(arguments.images, common(arguments), root, arguments.output)

@@ -29,4 +29,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: Path) -> int:
     from c2o_evidence.predict import watch
 
-    return watch(arguments.image, arguments.checkpoint, root, **common(arguments))
+    return watch(arguments.image, common(arguments), root, arguments.output)

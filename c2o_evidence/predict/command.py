@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,50 +27,48 @@ SOME_FAILED = 3  # status of the process where a picture could not be read
 DEFAULT_OUTPUT = Path("predictions")
 
 
-def predict(
-    typed: Sequence[Path],
-    named: str,
-    root: Path,
-    *,
-    steps: int | None,
-    seed: int,
-    score: float,
-    output: Path | None,
-    config: Path | None = None,
-    data: Path | None = None,
-) -> int:
+@dataclass(frozen=True)
+class Asked:
+    """What `predict` and `watch` are told alike.
+
+    named, config, data: as `find_model` takes them; steps: None for those of the row; seed: of the noise; score: the
+    lowest that is drawn.
+    """
+
+    named: str
+    steps: int | None
+    seed: int
+    score: float
+    config: Path | None = None
+    data: Path | None = None
+
+    def model(self, root: Path) -> Model:
+        """Raises as `find_model`."""
+        return find_model(self.named, root, self.config, self.data)
+
+
+def predict(typed: Sequence[Path], asked: Asked, root: Path, output: Path | None) -> int:
     """`c2o predict`: 0 if every picture is done, 1 if one could not be read; the rest of them is done all the same.
 
     Raises:
         EvidenceError: a picture, checkpoint or configuration is not there, or cannot be used; or `output` is evidence.
     """
-    model, folder = find_model(named, root, config, data), output or DEFAULT_OUTPUT
+    model, folder = asked.model(root), output or DEFAULT_OUTPUT
     if folder.exists() and not folder.is_dir():
         raise EvidenceError(f"--output {folder}: is a file; name a directory, which is made if it is not there")
     check_output(folder, root)
     pictures = place(find_pictures(typed), folder, model.data.pictures)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = _run(root, model, pictures, steps or model.steps, seed, score, folder / RESULTS)
-    done, failed = _tell(model, pictures, lines, seed, score)
+    asked = replace(asked, steps=asked.steps or model.steps)
+    done, failed = _tell(model, pictures, asked, folder / RESULTS)
     if done:
         print(f"{done} of {len(pictures)} drawn in {folder}; all detections, as COCO results: {folder / RESULTS}")
     return 1 if failed else 0
 
 
-def watch(
-    picture: Path,
-    named: str,
-    root: Path,
-    *,
-    steps: int,
-    seed: int,
-    score: float,
-    output: Path | None,
-    config: Path | None = None,
-    data: Path | None = None,
-) -> int:
+def watch(picture: Path, asked: Asked, root: Path, output: Path | None) -> int:
     """`c2o watch`: the denoising of one picture as a GIF. Returns and raises as `predict`."""
-    model = find_model(named, root, config, data)
+    model = asked.model(root)
     if picture.is_dir():
         raise EvidenceError(f"{picture}: is a directory; name one picture")
     target = output or Path(f"{picture.stem}.gif")
@@ -81,21 +80,13 @@ def watch(
     (found,) = find_pictures([picture])
     pictures = [Picture(found, *key_of(found, model.data.pictures), target)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    done, failed = _tell(model, pictures, _run(root, model, pictures, steps, seed, score, None), seed, score)
+    done, failed = _tell(model, pictures, asked, None)
     if done:
-        print(f"{target}: {steps} frames, one a step; grey: the boxes that a step starts from")
+        print(f"{target}: {asked.steps} frames, one a step; grey: the boxes that a step starts from")
     return 1 if failed else 0
 
 
-def _run(
-    root: Path,
-    model: Model,
-    pictures: Sequence[Picture],
-    steps: int | None,
-    seed: int,
-    score: float,
-    results: Path | None,
-) -> Iterator[dict[str, Any]]:
+def _run(model: Model, pictures: Sequence[Picture], asked: Asked, results: Path | None) -> Iterator[dict[str, Any]]:
     """What the process tells, line by line. Raises EvidenceError if it cannot work."""
     if lacking := [name for name in NEEDED if find_spec(name) is None]:
         what = "use the environment of a checkout: `make setup`, then `.venv/bin/c2o …`"
@@ -103,8 +94,8 @@ def _run(
     task = {
         "checkpoint": str(model.checkpoint),
         "config": str(model.config),
-        "steps": steps,
-        "seed": seed,
+        "steps": asked.steps,
+        "seed": asked.seed,
         "opts": dict(model.opts),
         "pictures": [
             {"path": str(one.path), "image_id": one.image_id, "known": one.known, "output": str(one.output)}
@@ -112,7 +103,7 @@ def _run(
         ],
         "classes": list(model.data.classes),
         "category_ids": list(model.data.category_ids),
-        "score": score,
+        "score": asked.score,
         "results": None if results is None else str(results),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said, _started(said) as process:
@@ -163,16 +154,14 @@ def _last(said: TextIO) -> str:
     return printable(lines[-1]) if lines else "no word"
 
 
-def _tell(
-    model: Model, pictures: Sequence[Picture], lines: Iterator[dict[str, Any]], seed: int, score: float
-) -> tuple[int, int]:
-    """Print what is done, as it is done; how many are, and how many failed."""
+def _tell(model: Model, pictures: Sequence[Picture], asked: Asked, results: Path | None) -> tuple[int, int]:
+    """Run, and print what is done, as it is done; how many are, and how many failed."""
     done = failed = 0
     with _progress(len(pictures)) as step:
-        for line in lines:
+        for line in _run(model, pictures, asked, results):
             if "loaded" in line:
                 steps = line["steps"]
-                print(f"{model.title}: {steps} step{'s' if steps > 1 else ''}, noise of seed {seed}")
+                print(f"{model.title}: {steps} step{'s' if steps > 1 else ''}, noise of seed {asked.seed}")
                 for note in line["notes"]:
                     print(note)
                 continue
@@ -181,7 +170,7 @@ def _tell(
                 print(f"c2o: {printable(line['error'])}", file=sys.stderr)
             else:
                 done += 1
-                print(_outcome(line, score))
+                print(_outcome(line, asked.score))
             step()
     return done, failed
 

@@ -160,7 +160,12 @@ LINES = [
 
 def test_what_is_done_and_what_failed_is_told(root: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     given = {}
-    monkeypatch.setattr(command, "_run", lambda *a: given.update(steps=a[3], seed=a[4], results=a[6]) or iter(LINES))
+
+    def run(_model, _pictures, asked, results):
+        given.update(steps=asked.steps, seed=asked.seed, results=results)
+        return iter(LINES)
+
+    monkeypatch.setattr(command, "_run", run)
     monkeypatch.chdir(tmp_path)
     typed = [str(picture(tmp_path / "a.png")), str(picture(tmp_path / "b.png"))]
     code = main(["--root", str(root), "predict", *typed, "--checkpoint", "toy:student_4:3", "--seed", "7"])
@@ -178,7 +183,7 @@ def test_what_is_done_and_what_failed_is_told(root: Path, tmp_path: Path, monkey
 def test_the_animation_lies_beside_a_png_of_its_name(root: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     line = {"path": "a.png", "output": "a.gif", "shown": 2, "found": 7, "best": 0.75}
     given: list[Picture] = []
-    monkeypatch.setattr(command, "_run", lambda *a: given.extend(a[2]) or iter([LINES[0] | {"steps": 20}, line]))
+    monkeypatch.setattr(command, "_run", lambda *a: given.extend(a[1]) or iter([LINES[0] | {"steps": 20}, line]))
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "a.png")
     assert main(["--root", str(root), "watch", "a.png", "--checkpoint", "toy:student_4:3"]) == 0
