@@ -16,7 +16,7 @@ from pathlib import Path
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.extent import Extent, extent_of
+from c2o_evidence.extent import DETAIL_TABLES, NOW, Extent, extent_of
 from c2o_evidence.figures import figure_names
 from c2o_evidence.lock import locked
 from c2o_evidence.suite import Suite
@@ -27,14 +27,13 @@ from c2o_evidence.verify.files import hash_files, walk
 TRAIN_FILES = ("model.safetensors", "model.safetensors.sha256", "config.yaml", "curve.tsv", "record.json")
 EVAL_FILES = ("results.tsv", "detections.safetensors", "record.json")
 LOCK_SECONDS = 600.0
-DETAIL_FILES = tuple(f"{name}.tsv" for name in ("per_class", "variance", "precision_recall", "confusion", "errors"))
+DETAIL_FILES = tuple(f"{name}.tsv" for name in DETAIL_TABLES)
 TABLE_FILES = (
     *("runs.tsv", "comparisons.tsv", "record.json"),
     *(f"{name}.{suffix}" for name in ("summary", "main") for suffix in ("tsv", "md", "tex")),
     *DETAIL_FILES,
 )
 FIGURE_SUFFIXES = ("pdf", "png", "svg")
-NOW = Extent()
 
 
 def table_files(extent: Extent = NOW) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from c2o_evidence.suite import Suite
 
 EDITION = 2
+DETAIL_TABLES = ("per_class", "variance", "precision_recall", "confusion", "errors")
+"""Those of c2o_evidence.tables.detail."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Extent:
 
     edition: int = EDITION
     ap_curves: bool = False
+
+
+NOW = Extent()
 
 
 def extent_of(base: Path, suite: Suite, listed: Container[str] | None = None, *, edition: int = EDITION) -> Extent:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from c2o_evidence.bundle import DETAIL_FILES, EVAL_FILES, NOW, TRAIN_FILES, figure_files, table_files
-from c2o_evidence.extent import Extent
+from c2o_evidence.bundle import DETAIL_FILES, EVAL_FILES, TRAIN_FILES, figure_files, table_files
+from c2o_evidence.extent import NOW, Extent
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_gallery import gallery_checkpoints
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.atomic import atomic_write
-from c2o_evidence.extent import Extent
+from c2o_evidence.extent import DETAIL_TABLES, NOW, Extent
 from c2o_evidence.figures.benchmarks import attention_cost, comparison_bars
 from c2o_evidence.figures.canvas import new, panels, render, row_label
 from c2o_evidence.figures.curves import ap_curves, loss_curves, match_curves
@@ -30,7 +30,6 @@ from c2o_evidence.suite import Suite
 __all__ = ["build_figures", "draw", "figure_names", "match_curves", "write_figures"]
 
 Row = Mapping[str, Any]
-NOW = Extent()
 DETAIL = {
     "variance_split": "variance",
     "per_class": "per_class",
@@ -38,7 +37,7 @@ DETAIL = {
     "confusion": "confusion",
     "error_types": "errors",
 }
-"""Figures with the table that each shows."""
+"""Figures with the table of DETAIL_TABLES that each shows."""
 
 
 def figure_names(suite: Suite, extent: Extent = NOW) -> tuple[str, ...]:
@@ -70,7 +69,7 @@ def build_figures(
         curves: rows of the curve TSV of each (experiment, train seed); a missing one is left out of the
         picture.
         comparisons, attention: rows of tables/comparisons.tsv and attention/attention.tsv.
-        detail: rows of the tables of DETAIL, by the table's name.
+        detail: rows of DETAIL_TABLES, by the table's name.
     """
     import matplotlib
 
@@ -130,7 +129,7 @@ def draw(base: Path, suite: Suite) -> dict[str, bytes]:
     comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")
     measured = base / "attention" / "attention.tsv"
     attention = read_tsv(measured, "attention") if suite.attention is not None else []
-    detail = {name: read_tsv(base / "tables" / f"{name}.tsv", name) for name in DETAIL.values()}
+    detail = {name: read_tsv(base / "tables" / f"{name}.tsv", name) for name in DETAIL_TABLES}
     return build_figures(suite, runs, summary, curves, comparisons, attention, detail)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2o_evidence.bundle import EVAL_FILES, NOW, TRAIN_FILES, table_files
+from c2o_evidence.bundle import EVAL_FILES, TRAIN_FILES, table_files
 from c2o_evidence.errors import EvidenceError
-from c2o_evidence.extent import Extent
+from c2o_evidence.extent import NOW, Extent
 from c2o_evidence.hardware import fingerprint_id
 from c2o_evidence.records import Record, RecordedFile, read_record
 from c2o_evidence.suite import Suite

@@ -6,6 +6,8 @@ comparisons, AP by class, the split of its variance, precision over recall, conf
 record; the figures as SVG, PNG and PDF.
 """
 
+from c2o_evidence.extent import DETAIL_TABLES
+
 
 rule tables:
     input:
@@ -45,13 +47,7 @@ rule figures:
         comparisons="results/{suite}/tables/comparisons.tsv",
         detail=expand(
             "results/{{suite}}/tables/{name}.tsv",
-            name=[
-                "per_class",
-                "variance",
-                "precision_recall",
-                "confusion",
-                "errors",
-            ],
+            name=DETAIL_TABLES,
         ),
         attention=if_any("attention", "results/{suite}/attention/attention.tsv"),
         curves=outputs_of("train_jobs", "train", "curve.tsv"),
