@@ -8,9 +8,9 @@ marks), `curve:EXP:SEED` (a training), `comparison:A:B`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.extent import DETAIL_TABLES, NOW, Extent
@@ -27,17 +27,14 @@ from c2o_evidence.figures.detail import (
 from c2o_evidence.figures.rows import ap_over_steps, speed_quality, summary_strip
 from c2o_evidence.suite import Suite
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["build_figures", "draw", "figure_names", "match_curves", "write_figures"]
 
 Row = Mapping[str, Any]
-DETAIL = {
-    "variance_split": "variance",
-    "per_class": "per_class",
-    "precision_recall": "precision_recall",
-    "confusion": "confusion",
-    "error_types": "errors",
-}
-"""Figures with the table of DETAIL_TABLES that each shows."""
+DETAIL = ("variance_split", "per_class", "precision_recall", "confusion", "error_types")
+"""Figures of DETAIL_TABLES."""
 
 
 def figure_names(suite: Suite, extent: Extent = NOW) -> tuple[str, ...]:
@@ -47,7 +44,7 @@ def figure_names(suite: Suite, extent: Extent = NOW) -> tuple[str, ...]:
     if not suite.rows:
         return attention
     compared = ("comparisons",) if suite.comparisons else ()
-    detail = tuple(DETAIL) if extent.edition > 1 else ()
+    detail = DETAIL if extent.edition > 1 else ()
     curves = ("loss_curves", "match_curves", *(("ap_curves",) if extent.ap_curves else ()))
     return ("summary_strip", "ap_over_steps", *compared, *speed, *attention, *detail, *curves)
 
@@ -73,44 +70,41 @@ def build_figures(
     """
     import matplotlib
 
+    tables = dict.fromkeys(DETAIL_TABLES, ()) | dict(detail or {})
+    drawers: dict[str, Callable[[], Figure]] = {
+        "summary_strip": lambda: summary_strip(suite, runs, summary),
+        "ap_over_steps": lambda: ap_over_steps(suite, runs, summary),
+        "speed_quality": lambda: speed_quality(suite, runs, summary),
+        "comparisons": lambda: _comparisons(suite, comparisons),
+        "attention_cost": lambda: _attention_cost(attention),
+        "variance_split": lambda: variance_split(suite, tables["variance"]),
+        "per_class": lambda: per_class(suite, tables["per_class"]),
+        "precision_recall": lambda: precision_recall(suite, tables["precision_recall"]),
+        "confusion": lambda: confusion_matrices(suite, tables["confusion"], tables["per_class"]),
+        "error_types": lambda: error_types(suite, tables["errors"]),
+        "loss_curves": lambda: loss_curves(suite, curves),
+        "match_curves": lambda: match_curves(suite, curves),
+        "ap_curves": lambda: ap_curves(suite, curves),
+    }
     files: dict[str, bytes] = {}
-    tables = detail or {}
     measured = any("AP" in row for curve in curves.values() for row in curve)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a matplotlibrc of the user would give other pictures
         for name in figure_names(suite, Extent(ap_curves=measured)):
-            shown = tables.get(DETAIL.get(name, ""), ())
-            match name:
-                case "summary_strip":
-                    figure = summary_strip(suite, runs, summary)
-                case "ap_over_steps":
-                    figure = ap_over_steps(suite, runs, summary)
-                case "speed_quality":
-                    figure = speed_quality(suite, runs, summary)
-                case "comparisons":
-                    figure, axes = new(1.0 + 0.42 * len(comparisons))
-                    comparison_bars(axes, comparisons, {row.exp_id: row_label(suite, row.exp_id) for row in suite.rows})
-                case "attention_cost":
-                    figure, _ = panels(4.4, 0)  # it lays out its own
-                    attention_cost(figure, attention)
-                case "variance_split":
-                    figure = variance_split(suite, shown)
-                case "per_class":
-                    figure = per_class(suite, shown)
-                case "precision_recall":
-                    figure = precision_recall(suite, shown)
-                case "confusion":
-                    figure = confusion_matrices(suite, shown, tables.get("per_class", ()))
-                case "error_types":
-                    figure = error_types(suite, shown)
-                case "loss_curves":
-                    figure = loss_curves(suite, curves)
-                case "match_curves":
-                    figure = match_curves(suite, curves)
-                case _:
-                    figure = ap_curves(suite, curves)
-            files.update(render(figure, name))
+            files.update(render(drawers[name](), name))
     return files
+
+
+def _comparisons(suite: Suite, comparisons: Sequence[Row]) -> Figure:
+    figure, axes = new(1.0 + 0.42 * len(comparisons))
+    comparison_bars(axes, comparisons, {row.exp_id: row_label(suite, row.exp_id) for row in suite.rows})
+    return figure
+
+
+def _attention_cost(attention: Sequence[Row]) -> Figure:
+    figure, _ = panels(4.4, 0)  # it lays out its own
+    attention_cost(figure, attention)
+    return figure
 
 
 def draw(base: Path, suite: Suite) -> dict[str, bytes]:
