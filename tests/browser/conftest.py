@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from c2o_evidence.report import render_report
-from c2o_evidence.suite import load_resolved_suite
-from tests.browser.pictures import write_gallery
 from tests.drills.sandbox import honest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-GALLERY = {"base_4": "baseline", "student_1": "student"}
 
 
 @dataclass
@@ -65,20 +60,10 @@ def visit(browser: "Browser") -> Iterator[Callable[..., Visit]]:
         item.assert_quiet()
 
 
-def add_page(bundle: Path) -> Path:
-    """Pictures into a bundle, and its page made again."""
-    write_gallery(bundle, bundle / "data" / "val.json", GALLERY, (0, 0))
-    page = bundle / "report.html"
-    page.write_text(render_report(bundle, load_resolved_suite(bundle / "suite.yaml")))
-    return page
-
-
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a gallery and its page. Not to be changed."""
-    place = Path(shutil.copytree(honest(), tmp_path_factory.mktemp("report") / "deliverables" / "toy"))
-    add_page(place)
-    return place
+    return Path(shutil.copytree(honest(), tmp_path_factory.mktemp("report") / "deliverables" / "toy"))
 
 
 @pytest.fixture(scope="session")

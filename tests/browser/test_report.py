@@ -159,11 +159,11 @@ def test_pictures_say_what_is_in_them(visit: Visits, report: Path) -> None:
     page = visit(report).page
     first = page.locator(".panels").first.get_by_role("img")
     said = [image.get_attribute("aria-label") for image in first.all()]
-    assert said[0] == "Image 1, ground truth: 2 objects: cat, dog"
-    assert re.fullmatch(r"Image 1, Baseline, 4 steps: \d of 2 objects found, \d wrong.*", said[1])
+    assert said[0] == "Image 2, ground truth: 2 objects: cat, dog"
+    assert re.fullmatch(r"Image 2, Baseline, 4 steps: \d of 2 objects found, \d wrong.*", said[1])
     assert len(said) == 3
     frames = page.locator(".film svg")
-    assert frames.count() == 8 and frames.first.get_attribute("aria-label").startswith("Step 1, time 999: ")
+    assert frames.count() == 4 and frames.first.get_attribute("aria-label").startswith("Step 1, time 750: ")
 
 
 def test_without_script_everything_is_there(visit: Visits, report: Path, bundle: Path) -> None:
