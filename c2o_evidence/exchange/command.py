@@ -67,7 +67,7 @@ def export_command(what: str, kind: str, root: Path, *, out: Path | None, runs: 
     if out is None:
         out = root / "exports" / place.name / kind
     check_out(out, root)
-    if not force:  # first of all, so that nothing is half exported
+    if not force and out.is_dir() and any(out.iterdir()):  # first of all, so that nothing is half exported
         for name, data in files_of(place, kind, runs):
             _refuse_other(out / name, data)
     count = 0
