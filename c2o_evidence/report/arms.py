@@ -39,7 +39,7 @@ def matrix(source: Source) -> dict[str, Any] | None:
                 "b": row["b"],
                 "n": row["n_pairs"],
                 "cells": cells,
-                "evidence": source.anchor("compare", f"{row['a']}-{row['b']}"),
+                "evidence": source.compared(row),
             }
         )
     kept = [index for index in range(len(METRICS)) if any(arm["cells"][index]["known"] for arm in arms)]

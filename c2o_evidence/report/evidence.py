@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from c2o_evidence import stats
-from c2o_evidence.report.source import Source
+from c2o_evidence.report.source import Source, claim_of
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tables.rows import runs_of
 
@@ -103,8 +103,8 @@ def comparison_evidence(source: Source) -> list[dict[str, Any]]:
         ]
         found.append(
             {
-                "id": source.anchor("compare", f"{row['a']}-{row['b']}"),
-                "claim": row["claim"] or f"{row['a']} is better than {row['b']}",
+                "id": source.compared(row),
+                "claim": claim_of(row),
                 "a": row["a"],
                 "b": row["b"],
                 "label_a": source.labels.get(row["a"], row["a"]),

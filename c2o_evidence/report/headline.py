@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from c2o_evidence.report.source import Source
+from c2o_evidence.report.source import Source, claim_of
 from c2o_evidence.tables import text, verdict
 
 Row = Mapping[str, Any]
@@ -20,7 +20,7 @@ def answers(source: Source) -> list[dict[str, Any]]:
         {
             "state": row["holds"] if row["n_pairs"] > 1 and not math.isnan(row["ci95_low"]) else "undecided",
             "word": WORDS.get(row["holds"], "Not shown") if row["n_pairs"] > 1 else "Cannot be tested",
-            "claim": row["claim"] or f"{row['a']} is better than {row['b']}",
+            "claim": claim_of(row),
             "a": row["a"],
             "b": row["b"],
             "difference": text.signed(row["mean_diff"]),
@@ -29,7 +29,7 @@ def answers(source: Source) -> list[dict[str, Any]]:
             "p": text.p_value(row["p_value"]),
             "n": row["n_pairs"],
             "verdict": verdict(row),
-            "evidence": source.anchor("compare", f"{row['a']}-{row['b']}"),
+            "evidence": source.compared(row),
         }
         for row in source.comparisons
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,13 @@ from typing import Any
 
 from c2o_evidence.suite import Suite
 from c2o_evidence.tsv import read_tsv
+
+Row = Mapping[str, Any]
+
+
+def claim_of(row: Row) -> str:
+    """What a row of the comparisons is meant to show."""
+    return str(row["claim"] or f"{row['a']} is better than {row['b']}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class Source:
     def anchor(self, kind: str, name: str = "") -> str:
         """The id in the page of a part of this suite."""
         return "-".join(part for part in (f"{self.prefix}{kind}", name) if part)
+
+    def compared(self, row: Row) -> str:
+        """The id in the page of what is behind a row of the comparisons."""
+        return self.anchor("compare", f"{row['a']}-{row['b']}")
 
     def known(self, rows: Sequence[dict[str, Any]]) -> list[str]:
         """The exp_ids of a table, in the summary's order."""
