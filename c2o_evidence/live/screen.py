@@ -64,7 +64,7 @@ def render(title: str, state: BuildState, width: int, height: int) -> Group:
     room = height - len(lines) - len(foot) - len(failures)
     per_job = 1 if width >= NARROW else 2
     wanted = min(LEAST_JOBS, len(state.running)) * per_job + 2
-    lines += _stages(state.stages, room - wanted, width)
+    lines += _stages(state.stages, room - wanted)
     room = height - len(lines) - len(foot) - len(failures) - 2 * bool(state.running)
     lines += _running(state.running, max(1, room // per_job), width)
     return Group(*lines, *failures, *foot)
@@ -92,7 +92,7 @@ def _head(title: str, state: BuildState, width: int) -> list[RenderableType]:
     return [*lines, _line(state.queue, "dim")] if state.queue else lines
 
 
-def _stages(stages: Sequence[Stage], room: int, width: int) -> list[RenderableType]:
+def _stages(stages: Sequence[Stage], room: int) -> list[RenderableType]:
     """A line for each stage, below a blank one and a header; where there is no room, those at work and a summary."""
     if not stages:
         return []

@@ -43,7 +43,7 @@ def check_gallery(
         findings += _choice(document, spec, images, _data_files(root, digests))
     if findings:
         return findings, []
-    found, notes = _detections(root, suite, document, digests, records)
+    found, notes = _detections(root, suite, document, records)
     copied = sum(picture["sha256"] == picture["source_sha256"] for picture in document["images"])
     if copied < len(document["images"]) and suite.data_config.get("kind") == "digits":
         found.append(Finding("stale", GALLERY, "pictures are not those of the data set", column="sha256"))
@@ -122,7 +122,7 @@ def _choice(
 
 
 def _detections(
-    root: Path, suite: Suite, document: Scene, digests: Mapping[str, str], records: Mapping[str, Record]
+    root: Path, suite: Suite, document: Scene, records: Mapping[str, Record]
 ) -> tuple[list[Finding], list[str]]:
     """Whether denoising and attention show what the rows detect, where one machine made both."""
     findings, notes, steps = [], [], document["filmstrip"]["steps"]

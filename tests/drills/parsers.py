@@ -134,10 +134,6 @@ def _suite() -> suite.Suite:
     return suite.load_resolved_suite(honest() / "suite.yaml")
 
 
-def _found() -> dict[str, str]:
-    return parse_sums((honest() / "SHA256SUMS").read_bytes())[0]
-
-
 def _log(path: Path) -> SnakemakeLog:
     log = SnakemakeLog()
     for line in path.read_bytes().decode("utf-8", "replace").split("\n"):

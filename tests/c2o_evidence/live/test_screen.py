@@ -33,9 +33,7 @@ JOBS = [
     JobLine("evaluate warmstart, seed 1", ap="AP warmstart_1 59.0 (n = 1)", left_s=12.0),
 ]
 TAIL = [("logs/e.log", ["one", "two", "Error: \x1b[2Jno"])]
-FAILURE = Failure(
-    "evaluate (evaluate warmstart, seed 0)", [("logs/e.log", ["one", "two", "Error: \x1b[2Jno"])], "less logs/e.log"
-)
+FAILURE = Failure("evaluate (evaluate warmstart, seed 0)", TAIL, "less logs/e.log")
 STATE = BuildState("planning", 0.42, 90.0, 62.0, 4, 21, STAGES, JOBS, [FAILURE], log=LOG)
 
 
