@@ -83,7 +83,7 @@ def test_sampling_keeps_the_covariance_of_the_forward_process(
         boxes = (cxcywh_to_xyxy(unit) * 64).expand(1, 4, NODES, 4)
         return HeadOutput(torch.zeros(1, 4, NODES, 3), boxes, None)
 
-    monkeypatch.setattr(module, "_predict", predict)
+    monkeypatch.setattr(module, "predict", predict)
     settings = replace(
         detector.settings.sampler, sample_step=4, sample_eta=eta, test_num_proposals=NODES, box_renewal=renew,
         box_renewal_thresh=1.0, use_nms=False,

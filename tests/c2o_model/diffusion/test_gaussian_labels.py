@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from c2o_model.diffusion.gaussian_labels import GaussianLabels
 from c2o_model.diffusion.schedules import GaussianSchedule
 from c2o_model.modeling.targets import TrainingBatch, make_noisy_nodes
-from c2o_model.sampling import sampler as module
+from c2o_model.sampling import steps as module
 from c2o_model.sampling.noise import START, label_noise, step_noise
 from c2o_model.sampling.sampler import run_teacher, sample
 from c2o_model.training.draws import draw

@@ -113,13 +113,13 @@ def test_batch_and_order_do_not_matter(
     """
     detector = make_detector(**keys)
     renewed = []
-    real = module._renew
+    real = module.renew
 
     def renew(state: Any, best: Tensor, *rest: Any) -> Any:
         renewed.append(float((best <= rest[-1]).float().mean()))
         return real(state, best, *rest)
 
-    monkeypatch.setattr(module, "_renew", renew)
+    monkeypatch.setattr(module, "renew", renew)
     batch = next(image_batches(tiny_split, 8))
     ids, whwh = batch.image_ids.tolist(), torch.full((8, 4), 64.0)
     with torch.no_grad():
