@@ -54,7 +54,7 @@ attest: setup ## the public tools for signatures and RO-Crates, in an environmen
 		{ (cd .venv/attest && pwd -P); sha256sum requirements/attest.txt; } > .venv/attest/c2o.stamp; \
 	fi
 
-extras: setup ## what trackers, Parquet, the documentation site, the notebook and browser tests need, added to .venv (900 MB)
+extras: setup ## what Diffusers, trackers, Parquet, the documentation site, the notebook and browser tests need, added to .venv (900 MB)
 	@if [ "$$(cat .venv/extras.stamp 2>/dev/null)" != "$$(pwd -P; sha256sum requirements/lock.txt requirements/extras.txt)" ]; then \
 		$(RUN) pip install --disable-pip-version-check --quiet --require-hashes -r requirements/extras.txt && \
 		{ pwd -P; sha256sum requirements/lock.txt requirements/extras.txt; } > .venv/extras.stamp; \

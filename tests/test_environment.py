@@ -49,7 +49,7 @@ def lock() -> dict[str, str]:
 # Groups of pyproject.toml whose versions another lock has.
 APART = {
     "attest": "attest",
-    **dict.fromkeys(("export", "mlflow", "wandb", "docs", "notebook", "browser"), "extras"),
+    **dict.fromkeys(("diffusers", "export", "mlflow", "wandb", "docs", "notebook", "browser"), "extras"),
 }
 
 
