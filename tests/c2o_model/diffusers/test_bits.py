@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from c2o_model.diffusion.labels import LabelDiffusion
 from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
@@ -89,20 +90,34 @@ def test_anisotropic_noise(make_pair: MakePair, tiny_batch: TrainingBatch) -> No
     compare(pair, tiny_batch, 4, {})
 
 
-def test_it_is_the_schedulers_that_walk(make_pair: MakePair, tiny_batch: TrainingBatch) -> None:
-    """Another eta in the box scheduler's configuration is another result, the one that the core has with it."""
+def test_it_is_the_schedulers_that_walk(
+    make_pair: MakePair, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is theirs, and others lead elsewhere: where the core goes with the same process and eta."""
     detector, pipeline = make_pair("hybrid")
-    images = list(tiny_batch.images)
-    kept = pipeline.box_scheduler
-    pipeline.box_scheduler = type(kept).from_config(kept.config, eta=0.25)
+    boxes, labels = pipeline.box_scheduler, pipeline.label_scheduler
+    other = type(boxes).from_config(boxes.config, eta=0.25), type(labels).from_config(labels.config, keep_power=3.0)
+    images, visited = list(tiny_batch.images), {"box_scheduler": [], "label_scheduler": []}
+    for name, scheduler in zip(visited, other, strict=True):
+        real, times = scheduler.step, visited[name]
+        monkeypatch.setattr(
+            scheduler, "step", lambda x, t, *a, real=real, times=times, **k: (times.append(t), real(x, t, *a, **k))[1]
+        )
+    expected_process = LabelDiffusion(3, "mask", detector.label_process.keep**3)
+    before = pipeline(images, IDS, SEEDS, 4).detections
     try:
+        pipeline.box_scheduler, pipeline.label_scheduler = other
+        found = pipeline(images, IDS, SEEDS, 4).detections
+        given = pipeline(images, IDS, SEEDS, 4, eta=1.0).detections
+        monkeypatch.setattr(detector, "label_process", expected_process)
         with torch.no_grad():
             features = detector.features(tiny_batch.images)
-            settings = replace(detector.settings.sampler, sample_step=4, sample_eta=0.25)
-            expected = sample(detector, features, tiny_batch.whwh, IDS, SEEDS, settings)
-        same(pipeline(images, IDS, SEEDS, 4).detections, expected)
-        given = pipeline(images, IDS, SEEDS, 4, eta=1.0).detections
+            for eta, here in ((0.25, found), (1.0, given)):
+                sampler = replace(detector.settings.sampler, sample_step=4, sample_eta=eta)
+                same(here, sample(detector, features, tiny_batch.whwh, IDS, SEEDS, sampler))
     finally:
-        pipeline.box_scheduler = kept
-    same(given, pipeline(images, IDS, SEEDS, 4).detections)
-    assert not torch.equal(given[0][0].boxes, expected[0][0].boxes)
+        pipeline.box_scheduler, pipeline.label_scheduler = boxes, labels
+    assert visited == {name: [999, 749, 499] * 2 for name in visited}
+    for one in (found, given):
+        assert not torch.equal(one[0][0].boxes, before[0][0].boxes)
+    same(pipeline(images, IDS, SEEDS, 4).detections, before)
