@@ -47,7 +47,7 @@ SHOWN: dict[str, tuple[str, list[Any], tuple[int, int]]] = {
     "r101": (f"{_COCO}r101.yaml", SLIM, (90, 118)),
     "swin_b": (f"{_COCO}swin_b.yaml", SLIM, (250, 280)),
 }
-"""Configuration, overrides, and height and width of the picture: padded to 96 x 128 (divisor 16 or 32), Swin 256 x 288."""
+"""Configuration, overrides, and height and width of the picture: padded to 96 x 128, that of Swin to 256 x 288."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """One checkpoint in both stacks: maps, raw outputs, detections and losses agree.
 
-Scales: maps, logits and losses over their largest magnitude; raw boxes, which reach beyond the image, over their largest
-magnitude in image sizes; detections over the image's size; scores absolute.
+Scales: maps, logits and losses over their largest magnitude; raw boxes, which reach beyond the image, over their
+largest magnitude in image sizes; detections over the image's size; scores absolute.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.mmdet.pairs import SHOWN, Pair, data_sample, make_pair, picture, preprocessed, relative, training_batch
 
 from c2o_model.data.inference import InferenceBatch
 from c2o_model.sampling.sampler import sample
 from c2o_model.sampling.steps import first_state, predict
 from c2o_model.training.draws import draw
+from tests.mmdet.pairs import SHOWN, Pair, data_sample, make_pair, picture, preprocessed, relative, training_batch
 
 TOLERANCE = 1e-5
 SEED = 3
