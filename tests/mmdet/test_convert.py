@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,10 @@ def checkpoint(path: Path, name: str = "digits_all_switches") -> dict[str, Tenso
     return state
 
 
-def run(
-    direction: str, source: Path, target: Path, *more: str, cfg: str = DIGITS, opts: list[Any] | None = None
-) -> int:
-    opts = SHOWN["digits_all_switches"][1] if opts is None else opts
+SWITCHES = SHOWN["digits_all_switches"][1]
+
+
+def run(direction: str, a: Path, b: Path, *more: str, cfg: str = DIGITS, opts: Sequence[Any] = SWITCHES) -> int:
     return convert.main([direction, str(a), str(b), "--config-file", cfg, *more, *map(str, opts)])
 
 
@@ -161,7 +161,7 @@ def test_wrong_files_are_errors_of_one_line(tmp_path: Path, capsys: pytest.Captu
     assert error(capsys) == f"{tmp_path / 'b.bin'}: the name must end in .pth"
     assert run("to-c2o", b, tmp_path / "c.safetensors") == 2
     assert error(capsys) == f"{b}: no such checkpoint"
-    assert run("to-mmdet", a, b, cfg=COCO, opts=[]) == 2
+    assert run("to-mmdet", a, b, cfg=COCO, opts=()) == 2
     assert error(capsys).startswith(f"{a}: lacks backbone.bottom_up.res2.0.conv3.norm.bias, ")
     assert run("to-mmdet", a, b) == 0
     assert run("to-mmdet", a, b) == 2
