@@ -41,16 +41,16 @@ class Stack:
     title: str
     module: str
     packages: tuple[str, ...]
-    pins: str
+    pins: tuple[str, ...]
     make: str
 
 
 STACKS: Mapping[str, Stack] = {
     "diffusers": Stack(
-        "Diffusers", "c2o_model.diffusers.evaluate", ("diffusers",), "requirements/extras.txt", "make extras"
+        "Diffusers", "c2o_model.diffusers.evaluate", ("diffusers",), ("requirements/extras.txt",), "make extras"
     ),
     "mmdet": Stack(
-        *("MMDetection 3", "c2o_model.mmdet3.evaluate", ("mmcv", "mmdet", "mmengine"), "requirements/mmdet.txt"),
+        *("MMDetection 3", "c2o_model.mmdet3.evaluate", ("mmcv", "mmdet", "mmengine"), ("requirements/mmdet.txt", "requirements/mmcv.txt")),
         "make mmdet",
     ),
 }
@@ -59,7 +59,7 @@ STACKS: Mapping[str, Stack] = {
 
 def title_of(stack: str) -> str:
     """The name of a stack as a table prints it."""
-    return STACKS[stack].title if stack in STACKS else "Detectron2"
+    return STACKS[stack].title if stack in STACKS else "Detectron2" if stack == CORE else stack
 
 
 def others(rows: Sequence[SuiteRow]) -> tuple[str, ...]:
