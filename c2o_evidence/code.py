@@ -30,10 +30,10 @@ _AROUND = tuple(
     f"c2o_model/{name}.py"
     for name in ("train_net", "stopping", "allocation", "rendezvous", "group", "worker", "lifeline")
 )
-# Commands of their own, which no rule runs, and names that no data configuration can have.
+# Commands of their own, which no rule runs, names that no data configuration can have, and what other stacks train on.
 _TOOLS = (
     *(f"c2o_model/{name}.py" for name in ("dry_run", "transfer", "imagenet", "predict")),
-    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k", "repeat")),
+    *(f"c2o_model/data/{name}.py" for name in ("class_map", "build_repro10k", "coco_nodes", "repeat")),
 )
 _TIMING = "c2o_model/evaluation/timing.py"
 _ATTENTION = "c2o_model/evaluation/attention_bench.py"
