@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +35,8 @@ class Stack:
     """A stack beside the core.
 
     Attributes:
-        title: as a table prints it. module: its `evaluate`. packages: what it imports; pins: the file, relative to the
-        repository, that says in which versions; make: the target that installs them.
+        title: as a table prints it. module: that of its `evaluate`. packages: what it imports. pins: files, relative
+            to the repository, that say in which versions. make: what to type to install them.
     """
 
     title: str
@@ -50,7 +51,12 @@ STACKS: Mapping[str, Stack] = {
         "Diffusers", "c2o_model.diffusers.evaluate", ("diffusers",), ("requirements/extras.txt",), "make extras"
     ),
     "mmdet": Stack(
-        *("MMDetection 3", "c2o_model.mmdet3.evaluate", ("mmcv", "mmdet", "mmengine"), ("requirements/mmdet.txt", "requirements/mmcv.txt")),
+        *(
+            "MMDetection 3",
+            "c2o_model.mmdet3.evaluate",
+            ("mmcv", "mmdet", "mmengine"),
+            ("requirements/mmdet.txt", "requirements/mmcv.txt"),
+        ),
         "make mmdet",
     ),
 }
@@ -82,16 +88,15 @@ def pins_of(root: Path, stack: str) -> list[str]:
     Raises:
         SuiteError: the file of pins is not there, or lacks one.
     """
-    spec = STACKS[stack]
-    try:
-        text = read_plain(root / spec.pins, MAX_TABLE).decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    found = []
+    spec, text, found = STACKS[stack], "", []
+    for file in spec.pins:
+        with suppress(OSError, UnicodeDecodeError):
+            text += read_plain(root / file, MAX_TABLE).decode("utf-8") + "\n"
     for name in spec.packages:
         pin = re.search(rf"^{re.escape(name)}==([A-Za-z0-9.+!_-]+)", text, re.MULTILINE | re.IGNORECASE)
         if pin is None:
-            raise SuiteError(f"{spec.pins}: pins no version of {name}, which rows of stack {stack} need; add it")
+            files = " and ".join(spec.pins)
+            raise SuiteError(f"{files}: pins no version of {name}, which rows of stack {stack} need; add it")
         found.append(f"{name}=={pin.group(1)}")
     return found
 
