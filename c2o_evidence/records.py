@@ -72,7 +72,8 @@ class Record:
         """The stack that sampled a row, with the versions at work, in words; empty for a row of the core."""
         said = self.parameters.get("stacks")
         for stack, told in said.items() if isinstance(said, dict) else ():
-            if isinstance(told, dict) and exp_id in (told.get("rows") or ()):
+            rows = told.get("rows") if isinstance(told, dict) else None
+            if isinstance(rows, list) and exp_id in rows:
                 versions = told.get("versions")
                 shown = [f"{k} {v}" for k, v in versions.items()] if isinstance(versions, dict) else []
                 return f"{title_of(stack)} ({', '.join(shown) or 'no version told'})"
