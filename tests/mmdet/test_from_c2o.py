@@ -86,7 +86,7 @@ def test_a_key_decides_over(key: str, value: Any, part: str, name: str, expected
         (
             "configs/models/photos/small.yaml",
             [],
-            "MODEL.BACKBONE.NAME: build_c2o_efficientnet_lite0_fpn_backbone has no counterpart in MMDetection; it has",
+            "MODEL.BACKBONE.NAME: build_efficientnet_lite0_fpn_backbone has no counterpart in MMDetection; it has",
         ),
         (
             "configs/models/digits/backbone.yaml",
