@@ -7,6 +7,7 @@ from c2o_model.determinism import pin_environment
 
 pin_environment()
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ SHOWN: dict[str, tuple[str, list[Any], tuple[int, int]]] = {
     "r101": (f"{_COCO}r101.yaml", SLIM, (90, 118)),
     "swin_b": (f"{_COCO}swin_b.yaml", SLIM, (250, 280)),
 }
-"""Configuration, overrides, and height and width of the picture: padded to 96 x 128 (divisor 16 or 32), Swin 256 x 288."""
+"""Configuration, overrides, and height and width of the picture: padded to 96 x 128, that of Swin to 256 x 288."""
 
 
 @dataclass
@@ -81,7 +82,8 @@ def random_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name.endswith("running_var"):
             new[name] = torch.empty_like(value).uniform_(0.5, 1.5)
         elif value.ndim == 1 and name.endswith("weight"):
-            new[name] = value * torch.empty_like(value).uniform_(0.5, 1.5)
+            ends_a_block = re.search(r"conv3\.norm|res\d\.\d+\.conv2\.norm", name)  # else maps grow from block to block
+            new[name] = value * torch.empty_like(value).uniform_(0.5, 1.5) * (0.25 if ends_a_block else 1.0)
         elif value.count_nonzero() == 0:
             new[name] = torch.randn_like(value) * 0.05
         else:

@@ -1,6 +1,7 @@
 """One checkpoint in both stacks: maps, raw outputs, detections and losses agree.
 
-Scales: maps and losses over their largest magnitude, logits likewise, boxes over the image's size, scores absolute.
+Scales: maps, logits and losses over their largest magnitude; raw boxes, which reach beyond the image, over their
+largest magnitude in image sizes; detections over the image's size; scores absolute.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.mmdet.pairs import SHOWN, Pair, data_sample, make_pair, picture, preprocessed, relative, training_batch
 
 from c2o_model.data.inference import InferenceBatch
 from c2o_model.sampling.sampler import sample
 from c2o_model.sampling.steps import first_state, predict
 from c2o_model.training.draws import draw
+from tests.mmdet.pairs import SHOWN, Pair, data_sample, make_pair, picture, preprocessed, relative, training_batch
 
 TOLERANCE = 1e-5
 SEED = 3
@@ -45,10 +46,10 @@ def differences(pair: Pair) -> dict[str, float]:
     pair.mm.eval_seed = SEED
     logits, boxes = pair.mm(**batch, mode="tensor")
     found["logits"] = relative(out.logits, logits)
-    found["boxes"] = float(((out.boxes - boxes) / whwh).abs().max())
+    found["boxes"] = relative(out.boxes / whwh, boxes / whwh)
     wanted = sample(pair.core, ours, whwh, [11], [SEED], sampler)[0][0]
     got = pair.mm(**batch, mode="predict")[0].pred_instances
-    assert len(wanted.scores) == len(got) > 10
+    assert len(wanted.scores) == len(got) > 3
     assert torch.equal(wanted.labels, got.labels)
     found["scores"] = float((wanted.scores - got.scores).abs().max())
     found["detections"] = float(((wanted.boxes - got.bboxes) / whwh).abs().max())
@@ -93,9 +94,7 @@ def test_boxes_go_back_to_the_pixels_of_the_file_as_in_the_core() -> None:
     whwh, limit = torch.tensor([[width, height] * 2]).float(), torch.tensor([[79, 61] * 2]).float()
     inference = InferenceBatch(image[None], [11], whwh, limit / whwh, limit)
     with torch.no_grad():
-        found = sample(
-            pair.core, pair.core.features(image[None]), whwh, [11], [0], pair.core.settings.sampler
-        )[0][0]
+        found = sample(pair.core, pair.core.features(image[None]), whwh, [11], [0], pair.core.settings.sampler)[0][0]
         sample_of_file = data_sample(pair.size, 11, file_size=file_size)
         got = pair.mm.test_step({"inputs": [image.flip(0)], "data_samples": [sample_of_file]})[0].pred_instances
     wanted = inference.to_original(0, found.boxes)
