@@ -26,6 +26,7 @@ BELOW = {
     "evaluation": {"sampling", "modeling", "graph", "diffusion", "data"},
     "gallery": {"evaluation", "sampling", "modeling", "graph", "diffusion", "data"},
     "mmdet3": {"evaluation", "training", "sampling", "modeling", "graph", "diffusion", "data"},
+    "diffusers": {"evaluation", "sampling", "modeling", "graph", "diffusion", "data"},
 }
 # modules of c2o_model that may import every part
 ENTRY_POINTS = {"train_net", "worker", "dry_run", "transfer", "imagenet", "predict", "__main__"}
