@@ -20,6 +20,7 @@ from c2o_evidence.extent import DETAIL_TABLES, NOW, Extent, extent_of
 from c2o_evidence.figures import figure_names
 from c2o_evidence.lock import locked
 from c2o_evidence.suite import Suite
+from c2o_evidence.suite_stack import PARITY
 from c2o_evidence.sums import SUMS_NAME, format_sums
 from c2o_evidence.swap import put_in_place, recover, staging
 from c2o_evidence.verify.files import hash_files, walk
@@ -57,6 +58,8 @@ def result_files(suite: Suite, extent: Extent = NOW) -> list[str]:
     for part in ("timing", "attention"):
         if getattr(suite, part) is not None:
             paths += [f"{part}/{part}.tsv", f"{part}/record.json"]
+    if suite.parity:
+        paths += [PARITY, "parity/record.json"]
     if suite.gallery is not None:
         paths += [f"gallery/{name}" for name in suite.gallery.files]
     paths += [f"tables/{name}" for name in table_files(extent)]

@@ -53,6 +53,10 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     "timing": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data"),
     "attention": ("c2o_model/graph", _ATTENTION),
     "gallery": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_model/gallery"),
+    # Beside "evaluate", for rows of another stack (c2o_evidence.suite_stack).
+    "diffusers": ("c2o_model/diffusers",),
+    "mmdet": ("c2o_model/mmdet3",),
+    "parity": ("c2o_evidence/parity.py",),
     "tables": tuple(f"c2o_evidence/{name}" for name in ("analysis", "figures", "tables", "stats.py")),
 }
 """Sources of each part: patterns of files, or directories with all `*.py` below, from the repository."""

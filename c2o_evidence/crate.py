@@ -165,7 +165,7 @@ def crate_document(bundle: Path, suite: Suite) -> dict[str, Any]:
     data = sorted(path for path in digests if path.startswith("data/"))
     main = "tables/summary.tsv" if suite.rows else "attention/attention.tsv"
     inputs = [path for path in digests if path.startswith(("data/", "environment/"))]
-    made = ("train/", "eval/", "timing/", "attention/", "gallery/", "tables/")
+    made = ("train/", "eval/", "timing/", "attention/", "gallery/", "parity/", "tables/")
     outputs = [path for path in digests if path.startswith(made)]
     files: dict[str, Any] = {}
     for path in sorted(digests):

@@ -24,6 +24,7 @@ from c2o_evidence.limits import MAX_RECORD
 from c2o_evidence.paths import path_fault
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.schemas import key_text, schema_faults
+from c2o_evidence.suite_stack import title_of
 
 SCHEMA = "c2o-record/1"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -66,6 +67,17 @@ class Record:
     def seconds(self) -> float:
         """Wall time of the job."""
         return (datetime.strptime(self.ended, TIME) - datetime.strptime(self.started, TIME)).total_seconds()
+
+    def sampled_by(self, exp_id: str) -> str:
+        """The stack that sampled a row, with the versions at work, in words; empty for a row of the core."""
+        said = self.parameters.get("stacks")
+        for stack, told in said.items() if isinstance(said, dict) else ():
+            rows = told.get("rows") if isinstance(told, dict) else None
+            if isinstance(rows, list) and exp_id in rows:
+                versions = told.get("versions")
+                shown = [f"{k} {v}" for k, v in versions.items()] if isinstance(versions, dict) else []
+                return f"{title_of(stack)} ({', '.join(shown) or 'no version told'})"
+        return ""
 
     def product(self, name: str) -> RecordedFile:
         """The product of that name.

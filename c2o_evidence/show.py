@@ -16,6 +16,7 @@ from c2o_evidence.limits import MAX_COLUMNS, MAX_DATA_MANIFEST, MAX_MESSAGE, MAX
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.printable import printable
 from c2o_evidence.records import read_record
+from c2o_evidence.suite_stack import PARITY
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tsv import read_tsv
@@ -97,6 +98,8 @@ def show_suite(base: Path, name: str = "") -> int:
         print("".join(f"{note}\n" for note in text.selection_notes(summary)), end="")
     if (base / "attention" / "attention.tsv").is_file():
         _show_attention(read_tsv(base / "attention" / "attention.tsv", "attention"))
+    if (base / PARITY).is_file():
+        _show_parity(read_tsv(base / PARITY, "parity"))
     comparisons = read_tsv(base / "tables" / "comparisons.tsv", "comparisons")
     if comparisons:
         print()
@@ -136,6 +139,21 @@ def _show_attention(rows: Sequence[Row]) -> None:
     _print_table(("kernel", "bias", "nodes", "ms a call", "peak MiB"), body, "attention", 2)
 
 
+def _show_parity(rows: Sequence[Row]) -> None:
+    """How far the rows of other stacks are from the core's."""
+    header = ("row", "stack", "beside", "runs", "equal", "unpaired", "score", "box", "AP")
+    body = [
+        [
+            *(row["exp_id"], row["stack"], row["core"], str(row["n_runs"]), str(row["equal_runs"])),
+            f"{row['unpaired']} of {row['n_detections']}",
+            *(f"{row[f'max_{name}_diff']:.1e}" for name in ("score", "box", "AP")),
+        ]
+        for row in rows
+    ]
+    print()
+    _print_table(header, body, "stacks, each beside the core's row: greatest differences", 3)
+
+
 def _show_row(base: Path, name: str, exp_id: str, runs: Sequence[Row]) -> int:
     rows = [
         [
@@ -149,6 +167,9 @@ def _show_row(base: Path, name: str, exp_id: str, runs: Sequence[Row]) -> int:
     ]
     _print_table(("train seed", "eval seed", "AP", "checkpoint", "sha256"), rows, f"{base.name}: {exp_id}", 5)
     first = runs[0]
+    evaluation = base / "eval" / Path(first["ckpt_path"]).parent.parent.name / f"seed{first['train_seed']}"
+    if stack := read_record(evaluation / "record.json").sampled_by(exp_id):
+        print(f"\nsampled by {printable(stack)}")
     print(f"\none run: c2o show {printable(name)}:{exp_id}:{first['train_seed']}:{first['eval_seed']}")
     return 0
 
@@ -179,6 +200,8 @@ def _show_run(base: Path, run: Row) -> int:
         rows.append(["  record", str(folder / "record.json")])
         inputs = [f"{item.path} ({item.sha256[:12]})" for item in record.materials]
         rows.append(["  reading", ", ".join(inputs) or "nothing"])
+    if stack := read_record(evaluation / "record.json").sampled_by(run["exp_name"]):
+        rows.append(["sampled by", stack])
     _print_table(("", ""), rows, f"{base.name}: {run['exp_name']}", 2)
     return 0 if found == run["ckpt_sha256"] else 1
 

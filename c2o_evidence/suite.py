@@ -7,11 +7,11 @@ names and descriptions.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import yaml
 
@@ -20,6 +20,7 @@ from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import SuiteError
 from c2o_evidence.extent import EDITION
 from c2o_evidence.model_config import config_digest, merge_config
+from c2o_evidence.once import once
 from c2o_evidence.schemas import did_you_mean
 from c2o_evidence.suite_gallery import GallerySpec, gallery_digest
 from c2o_evidence.suite_parts import check_parts
@@ -38,6 +39,7 @@ from c2o_evidence.suite_spec import (
     plain,
     plain_row,
 )
+from c2o_evidence.suite_stack import others, parity_digest, stack_digest, twins
 
 __all__ = [
     "AttentionSpec",
@@ -55,24 +57,6 @@ __all__ = [
     "load_resolved_suite",
     "load_suite",
 ]
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _once(method: Callable[Concatenate["Suite", P], T]) -> Callable[Concatenate["Suite", P], T]:
-    """A method that works once for each of its arguments: a suite does not change, and has thousands of jobs."""
-
-    @wraps(method)
-    def known(self: "Suite", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = (method.__name__, *args, *kwargs.items())
-        if key not in self._cache:
-            self._cache[key] = method(self, *args, **kwargs)
-        result: T = self._cache[key]
-        return result
-
-    return known
 
 
 @dataclass(frozen=True)
@@ -191,12 +175,12 @@ class Suite:
         """
         return copy.deepcopy(self._config(experiment))
 
-    @_once
+    @once
     def _config(self, experiment: str) -> dict[str, Any]:
         spec = self.experiment(experiment)
         return merge_config(spec.model, self._need_root(), spec.opts)
 
-    @_once
+    @once
     def _config_digest(self, experiment: str) -> str:
         return config_digest(self._config(experiment))
 
@@ -214,7 +198,7 @@ class Suite:
             raise SuiteError(f"{self.path}: train_seeds: {seed} is not one of {list(self.train_seeds)}")
         return self._recipe(experiment, seed)
 
-    @_once
+    @once
     def _recipe(self, experiment: str, seed: int) -> Recipe:
         spec, config_sha256 = self.experiment(experiment), self._config_digest(experiment)
         data_sha256, code_sha256 = self.data_digest(), self._code("train")
@@ -249,31 +233,46 @@ class Suite:
         recipe = self.recipe(name, seed)
         return Parent(name, recipe.seed, recipe.digest)
 
-    @_once
+    @once
     def data_digest(self) -> str:
         """Digest of the data configuration (what it is, not how it is described)."""
         return json_digest({key: value for key, value in self.data_config.items() if key != "description"})
 
-    @_once
+    @once
     def generate_digest(self) -> str:
         """Digest of what decides the data files: the data configuration and the generator's sources."""
         return json_digest({"kind": "data", "data": self.data_digest(), "code": self._code("data")})
 
-    @_once
+    @once
     def eval_digest(self, experiment: str, seed: int) -> str:
         """Digest of what decides one checkpoint's results: recipe, rows, eval seeds, evaluation sources."""
-        rows = [[row.exp_id, row.sample_step, dict(row.opts)] for row in self.rows_of(experiment)]
-        return json_digest(
-            {
-                "kind": "evaluate",
-                "recipe": self.recipe(experiment, seed).digest,
-                "rows": sorted(rows, key=lambda row: str(row[0])),
-                "eval_seeds": sorted(self.eval_seeds),
-                "code": self._code("evaluate"),
-            }
-        )
+        rows = [[r.exp_id, r.sample_step, dict(r.opts), *others([r])] for r in self.rows_of(experiment)]
+        decided = {
+            "kind": "evaluate",
+            "recipe": self.recipe(experiment, seed).digest,
+            "rows": sorted(rows, key=lambda row: str(row[0])),
+            "eval_seeds": sorted(self.eval_seeds),
+            "code": self._code("evaluate"),
+        }
+        stacks = {name: self.stack_digest(name) for name in others(self.rows_of(experiment))}
+        return json_digest(decided | ({"stacks": stacks} if stacks else {}))
 
-    @_once
+    @property
+    def parity(self) -> bool:
+        """Whether a row of another stack has its twin in the core, so that there is a table of their differences."""
+        return bool(twins(self))
+
+    @once
+    def parity_digest(self) -> str:
+        """Digest of what decides the table of these differences: evaluations, its sources."""
+        return parity_digest(self, self._code("parity"))
+
+    @once
+    def stack_digest(self, name: str) -> str:
+        """Digest of what a stack other than the core adds to an evaluation."""
+        return stack_digest(self._need_root(), name)
+
+    @once
     def timing_digest(self) -> str:
         """Digest of what is timed: recipes of the checkpoints, rows, the timing section, its sources."""
         seed = self.timing.train_seed if self.timing else 0
@@ -290,18 +289,18 @@ class Suite:
             }
         )
 
-    @_once
+    @once
     def attention_digest(self) -> str:
         """Digest of the attention section and its sources."""
         spec = vars(self.attention) if self.attention else None
         return json_digest({"kind": "attention", "spec": spec, "code": self._code("attention")})
 
-    @_once
+    @once
     def gallery_digest(self) -> str:
         """Digest of what decides the gallery: its section, the recipes of its rows, the eval seeds, its sources."""
         return gallery_digest(self, self._code("gallery"))
 
-    @_once
+    @once
     def tables_digest(self, edition: int = EDITION) -> str:
         """Digest of what decides the tables: evaluation, timing, attention digests, labels, order, specs."""
         return json_digest(
@@ -347,18 +346,21 @@ class Suite:
         """The resolved suite as YAML text; `load_resolved_suite` reads it. Equal suites give equal bytes."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
 
-    def with_sources(self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str]) -> "Suite":
+    def with_sources(
+        self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str], stacks: Mapping[str, str] | None = None
+    ) -> "Suite":
         """This suite with sources that are given and not read: what a verifier has of a suite from a bundle.
 
         Args:
             configs: merged configuration by experiment. code: digest of the sources by part (c2o_evidence.code).
-
-        Digests that need more than what is given raise SuiteError.
+            stacks: `stack_digest` by name. Digests that need more than what is given raise SuiteError.
         """
         known: dict[Any, Any] = {("_config", name): dict(config) for name, config in configs.items()}
-        return replace(self, root=None, _cache=known | {("_code", part): digest for part, digest in code.items()})
+        known |= {("_code", part): digest for part, digest in code.items()}
+        known |= {("stack_digest", name): digest for name, digest in (stacks or {}).items()}
+        return replace(self, root=None, _cache=known)
 
-    @_once
+    @once
     def _code(self, part: str) -> str:
         return code_digest(self._need_root(), part)
 

@@ -26,6 +26,7 @@ from c2o_evidence.suite_spec import (
     TimingSpec,
     Tolerances,
 )
+from c2o_evidence.suite_stack import stack_faults
 from c2o_evidence.tsv import text_fault
 from c2o_evidence.yaml_file import load_yaml
 
@@ -245,6 +246,7 @@ def _check_meaning(document: Mapping[str, Any], source: _Source) -> None:
             )
         rows[row["exp_id"]] = row
     source.refuse(selection_faults(document))
+    source.refuse(stack_faults(document))
     for section, keys in (
         ("main_table", ("exp_id",)),
         ("comparisons", ("a", "b")),

@@ -35,7 +35,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One row of the summary table: an experiment's checkpoints at one number of steps."""
+    """One row of the summary table: an experiment's checkpoints at one number of steps, in one stack."""
 
     exp_id: str
     experiment: str
@@ -43,6 +43,7 @@ class SuiteRow:
     opts: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     selected: Selection | None = None
+    stack: str = "detectron2"
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,10 @@ class Recipe:
 
 
 def plain_row(row: SuiteRow) -> dict[str, Any]:
-    """A row; `selected` only where it is, so that a suite without selection keeps its bytes."""
-    return plain(row, drop=("selected",)) | ({"selected": plain(row.selected)} if row.selected else {})
+    """A row; `selected` and `stack` only where they say something, so that a suite without them keeps its bytes."""
+    values = plain(row, drop=("selected", "stack"))
+    values |= {"selected": plain(row.selected)} if row.selected else {}
+    return values | ({"stack": row.stack} if row.stack != SuiteRow.stack else {})
 
 
 def plain(item: Any, drop: tuple[str, ...] = ()) -> dict[str, Any]:

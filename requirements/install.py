@@ -262,14 +262,14 @@ class Installer:
         return process.wait(), "".join(lines)
 
 
-def hold_lock(path: Path, tell: Callable[[str], None]) -> int:
-    """Wait until no other set-up works on this checkout. The lock ends with the process (and its pip)."""
+def hold_lock(path: Path, tell: Callable[[str], None], who: str = "another set-up of this directory") -> int:
+    """Wait until no other one works on the same. The lock ends with the process (and its pip)."""
     descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-        tell(f"another set-up of this directory is running (process {holder}); waiting for it to end")
+        tell(f"{who} is running (process {holder}); waiting for it to end")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)

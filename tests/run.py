@@ -25,7 +25,7 @@ WITHOUT = ("-p", "no:hydra_pytest", "-p", "no:anyio")
 PYTEST = (sys.executable, "-u", "-m", "pytest", *WITHOUT)
 # Files of tests/workflow that share a build: their session fixtures are `clean` and `built_suites`.
 OF_CLEAN = ("end_to_end", "interrupt", "processes", "replay")
-OF_BUILT_SUITES = ("adopt", "gc", "suites")
+OF_BUILT_SUITES = ("adopt", "gc", "stacks", "suites")
 # In the order in which they start: the longest first, so that at the end no core waits for one of them.
 PARTS: dict[str, tuple[str, ...]] = {
     "slurm": ("tests/slurm",),

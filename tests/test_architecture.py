@@ -25,6 +25,7 @@ BELOW = {
     "training": {"sampling", "modeling", "graph", "diffusion", "data"},
     "evaluation": {"sampling", "modeling", "graph", "diffusion", "data"},
     "gallery": {"evaluation", "sampling", "modeling", "graph", "diffusion", "data"},
+    "mmdet3": {"evaluation", "training", "sampling", "modeling", "graph", "diffusion", "data"},
     "diffusers": {"evaluation", "sampling", "modeling", "graph", "diffusion", "data"},
 }
 # modules of c2o_model that may import every part

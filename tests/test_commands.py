@@ -50,9 +50,10 @@ def stamp(root: Path) -> None:
     tools.mkdir()
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     (tools / "c2o.stamp").write_text(f"{tools.resolve()}\n{digest}  requirements/attest.txt\n")
-    names = ("requirements/lock.txt", "requirements/extras.txt")
-    digests = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (root / ".venv" / "extras.stamp").write_text(f"{root.resolve()}\n{''.join(digests)}")
+    for name, files in {"extras": ("extras.txt",), "mmdet": ("mmdet.txt", "mmcv.txt")}.items():
+        names = [f"requirements/{file}" for file in ("lock.txt", *files)]
+        digests = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+        (root / ".venv" / f"{name}.stamp").write_text(f"{root.resolve()}\n{''.join(digests)}")
 
 
 def make(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -131,7 +132,7 @@ class TestMakefile:
         (checkout / "configs" / "suites").mkdir(parents=True)
         (checkout / "configs" / "suites" / "mine.yaml").touch()
         told = make(checkout).stdout
-        for target in ("setup", "test", "check", "verify", "doctor", "clean", "SUITE"):
+        for target in ("setup", "mmdet", "test", "test-mmdet", "check", "verify", "doctor", "clean", "SUITE"):
             assert re.search(rf"(?m)^  {target}\s+\S", told), target
         assert "suites: mine\n" in told
 
@@ -296,14 +297,35 @@ def test_it():
         told = [path for paths in alone.values() for path in paths]
         assert told == [path.relative_to(ROOT).as_posix() for path in named]
 
+    def test_the_tests_of_mmdetection_run_only_by_name(self, tmp_path: Path) -> None:
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+        (tmp_path / "tests" / "mmdet").mkdir(parents=True)
+        for name in ("tests/mmdet/test_a.py", "tests/test_b.py"):
+            (tmp_path / name).write_text("def test_it():\n    pass\n")
+
+        def collected(*arguments: str) -> set[str]:
+            command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | ALONE, check=True
+            )
+            return {line for line in done.stdout.splitlines() if "::" in line}
+
+        assert collected() == {"tests/test_b.py::test_it"}
+        assert collected("tests/mmdet") == {"tests/mmdet/test_a.py::test_it"}
+
     def test_the_script_runs_what_a_developer_types(self) -> None:
         text = (ROOT / ".ci" / "run").read_text("utf-8")
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
         assert "set -euo pipefail" in text
-        commands = [line for line in text.splitlines() if line.startswith(("make", ".venv"))]
+        commands = [line.strip() for line in text.splitlines() if re.match(r" *(make|\.venv|if|else|fi)\b", line)]
+        commands = commands[commands.index("make setup") :]
         assert commands == [
             "make setup",
             "make check",
             "make test",
+            "if .venv/bin/python requirements/mmcv_wheel.py --cached; then",
+            "make test-mmdet",
+            "else",
+            "fi",
             ".venv/bin/python .ci/tests_ran.py logs/tests-*.xml",
         ]

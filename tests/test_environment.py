@@ -49,6 +49,7 @@ def lock() -> dict[str, str]:
 # Groups of pyproject.toml whose versions another lock has.
 APART = {
     "attest": "attest",
+    "mmdet": "mmdet",
     **dict.fromkeys(("diffusers", "export", "mlflow", "wandb", "docs", "notebook", "browser"), "extras"),
 }
 
@@ -56,11 +57,15 @@ APART = {
 def pins_of(name: str) -> dict[str, str]:
     """`{name: version}` of a file of pins."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8")
+    if name == "mmdet":  # the one that is built here has a file of its own
+        text += (ROOT / "requirements" / "mmcv.txt").read_text("utf-8")
     return dict(re.findall(r"(?m)^([a-z0-9][a-z0-9._-]*)==(\S+)", text))
 
 
 class TestLocks:
-    @pytest.mark.parametrize("name", ["lock.txt", "detectron2.txt", "attest.txt", "extras.txt"])
+    @pytest.mark.parametrize(
+        "name", ["lock.txt", "detectron2.txt", "attest.txt", "extras.txt", "mmdet.txt", "mmcv.txt"]
+    )
     def test_every_requirement_is_pinned_with_a_hash_and_without_address(self, name: str) -> None:
         text = (ROOT / "requirements" / name).read_text("utf-8")
         code = re.sub(r"(?m)#.*$", "", text)
@@ -113,6 +118,12 @@ class TestLocks:
         extras = pins_of("extras")
         both = set(extras) & set(lock)
         assert "jinja2" in both and {name: extras[name] for name in both} == {name: lock[name] for name in both}
+
+    def test_mmdet_changes_no_version_of_the_lock_or_of_the_extras(self, lock: dict[str, str]) -> None:
+        pins, before = pins_of("mmdet"), pins_of("extras") | lock
+        both = set(pins) & set(before)
+        assert {"numpy", "matplotlib"} <= both and {name: pins[name] for name in both} == {n: before[n] for n in both}
+        assert "opencv-python-headless" in pins and "opencv-python" not in pins
 
     def test_conda_has_the_versions_of_the_lock(self, lock: dict[str, str]) -> None:
         listed = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]

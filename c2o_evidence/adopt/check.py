@@ -24,6 +24,7 @@ SOMETHING_ELSE = {
     "timing": "configuration: the section `timing`, the rows or their recipes differ",
     "attention": "configuration: the section `attention` differs",
     "gallery": "configuration: the section `gallery`, its rows or their recipes differ",
+    "parity": "configuration: rows of other stacks, or their evaluations, differ",
     "tables": "configuration: titles, rows, comparisons or results of the suite differ",
 }
 RULES = {"train": ("train", "distill"), "eval": ("evaluate",)}

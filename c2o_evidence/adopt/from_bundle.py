@@ -17,7 +17,7 @@ from c2o_evidence.ledger import default_ledger, read_ledger
 from c2o_evidence.suite import load_resolved_suite
 from c2o_evidence.verify import verify
 
-COPIED = ("train", "eval", "timing", "attention", "gallery", "tables", "figures", "manifest")
+COPIED = ("train", "eval", "timing", "attention", "gallery", "parity", "tables", "figures", "manifest")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from c2o_evidence.bundle import DETAIL_FILES, EVAL_FILES, TRAIN_FILES, figure_fi
 from c2o_evidence.extent import NOW, Extent
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_gallery import gallery_checkpoints
+from c2o_evidence.suite_stack import twin_jobs
 
 CHECKPOINT, SIDECAR = TRAIN_FILES[0], TRAIN_FILES[1]
 
@@ -109,6 +110,12 @@ def _measurements(suite: Suite) -> Iterator[SuiteJob]:
         yield SuiteJob("gallery", "gallery", "gallery", outputs, tuple(inputs), ("data", *places), outputs[0],
                        suite.gallery_digest())  # fmt: skip
 
+    if suite.parity:
+        places = [f"eval/{name}/seed{seed}" for name, seed in twin_jobs(suite)]
+        results = [path for place in places for path in _below(suite, place, *EVAL_FILES[:2])]
+        inputs = [data_manifest(suite), *results]
+        yield _measurement(suite, "parity", suite.parity_digest(), inputs, ["data", *places])
+
 
 def _measurement(suite: Suite, part: str, digest: str, inputs: list[str], parents: list[str]) -> SuiteJob:
     outputs = _below(suite, part, f"{part}.tsv", "record.json")
@@ -121,6 +128,7 @@ def _summaries(suite: Suite, extent: Extent) -> Iterator[SuiteJob]:
     timing = ("timing",) if suite.timing is not None else ()
     attention = ("attention",) if suite.attention is not None else ()
     gallery = ("gallery",) if suite.gallery is not None else ()
+    parity = ("parity",) if suite.parity else ()
     results = tuple(path for place in evaluated for path in _below(suite, place, *EVAL_FILES[:2]))
     times = _below(suite, "timing", "timing.tsv") if timing else ()
     tables = _below(suite, "tables", *table_files())
@@ -142,7 +150,7 @@ def _summaries(suite: Suite, extent: Extent) -> Iterator[SuiteJob]:
     index = f"results/{suite.name}/manifest.tsv"
     yield SuiteJob("manifest", "manifest", "index of the results", (index,), (), evaluated, index)
     sums, report = f"results/{suite.name}/bundle/SHA256SUMS", f"results/{suite.name}/verify.json"
-    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention, *gallery)
+    everything = ("tables", "figures", "manifest", *trained, *evaluated, *timing, *attention, *gallery, *parity)
     yield SuiteJob("bundle", "bundle", "staged bundle", (sums,), (), (*data, *everything), sums)
     yield SuiteJob("verify", "verify", "verification of the bundle", (report,), (), ("bundle",), report)
     frozen = f"deliverables/{suite.name}"

@@ -16,7 +16,7 @@ per-run rows, and each cell that differs is named with file, line, row, column, 
   …
   <!-- c2o:end -->
 
-table is summary, spread, arms, comparisons, claims, main or attention. columns="setting, AP, FPS" and
+table is summary, spread, arms, comparisons, claims, main, parity or attention. columns="setting, AP, FPS" and
 rows="student_1, baseline_1" choose; a name that is not known is an error that says which are. The rows are those of
 deliverables/SUITE if it is here (--deep recomputes them from the stored detections and re-hashes the
 checkpoints), else those of manifests/reference/SUITE; the output names them with their digest. The files in

@@ -1,7 +1,7 @@
-"""What the main job does without: accelerator, compiled parts, cluster, pretrained weights, pictures."""
+"""What the main job does without: accelerator, compiled parts, cluster, pretrained weights, other stacks, pictures."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from c2o_evidence.cluster.queue import ask
@@ -21,6 +21,8 @@ def optional_checks(found: Mapping[str, Any]) -> list[Check]:
         compiled_check(found),
         slurm_check(),
         weights_check(),
+        stack_check("diffusers", ("diffusers",), "make extras"),
+        stack_check("MMDetection", ("mmdet", "mmengine", "mmcv"), "make mmdet"),
         dot_check(),
     ]
 
@@ -82,6 +84,17 @@ def weights_check() -> Check:
     if version is None:
         return Check(SECTION, "pretrained backbone", False, "not installed", f"for photographs: {SETUP}")
     return Check(SECTION, "pretrained backbone", True, f"efficientnet-lite0 {version}")
+
+
+def stack_check(name: str, packages: Sequence[str], command: str) -> Check:
+    """Another stack that the same detector runs in: its packages."""
+    versions = {package: installed_version(package) for package in packages}
+    missing = [package for package, version in versions.items() if version is None]
+    if missing:
+        return Check(
+            SECTION, name, False, f"no {', '.join(missing)}", f"for rows with `stack: {packages[0]}`: run `{command}`"
+        )
+    return Check(SECTION, name, True, ", ".join(f"{package} {version}" for package, version in versions.items()))
 
 
 def dot_check() -> Check:

@@ -21,7 +21,7 @@ from c2o_evidence.tsv import Column, TsvSchema, read_tsv, tsv_schema
 
 FORMAT = 1
 SCHEMAS = {"runs": "results"}  # of tables whose schema has another name
-ONE = re.compile(r"(?:tables/([\w-]+)|(manifest)|(?:timing/(timing)|attention/(attention)))\.tsv")
+ONE = re.compile(r"(?:tables/([\w-]+)|(manifest)|(?:timing/(timing)|attention/(attention)|parity/(parity)))\.tsv")
 CURVE = re.compile(r"train/([^/]+)/seed(\d+)/curve\.tsv")
 OF_CURVES = (
     Column("experiment", "str", description="experiment of the suite"),

@@ -42,7 +42,7 @@ class Needs:
                 jobs = known.train_jobs if kind == "train" else known.eval_jobs
                 self._jobs[suite, kind] = {f"{experiment}/seed{seed}" for experiment, seed in jobs}
             return job in self._jobs[suite, kind]
-        return kind not in ("timing", "attention", "gallery") or getattr(known, kind) is not None
+        return kind not in ("timing", "attention", "gallery", "parity") or bool(getattr(known, kind))
 
 
 def read_needs(root: Path) -> Needs:

@@ -28,6 +28,7 @@ RESULT = re.compile(
     rf"results/(?P<suite>{NAME})/(?P<place>"
     rf"train/{NAME}/seed\d+(?=/{_any_of(TRAIN_FILES)}$)|eval/{NAME}/seed\d+(?=/{_any_of(EVAL_FILES)}$)"
     r"|timing(?=/(?:timing\.tsv|record\.json)$)|attention(?=/(?:attention\.tsv|record\.json)$)"
+    r"|parity(?=/(?:parity\.tsv|record\.json)$)"
     rf"|gallery(?=/(?:gallery\.json|record\.json|images/(?:\d+\.png|{re.escape(TIMESTAMP)}))$)"
     rf"|tables(?=/{_any_of(TABLE_FILES)}$)|figures(?=/[a-z_]+\.(?:{'|'.join(FIGURE_SUFFIXES)})$|/{re.escape(TIMESTAMP)}$)"
     r"|manifest\.tsv$|verify\.json$)"

@@ -22,8 +22,8 @@ TAIL_LINES = 10  # of the log of a failed job, while others run
 MOST_ROWS = 2  # of a table, whose AP is told while its runs are being evaluated
 # In the order of the DAG; a rule that is not named here comes last. `deliver` only says that all is done.
 STAGES = (
-    "data", "train", "distill", "evaluate", "timing", "attention", "gallery", "manifest", "tables", "figures", "bundle",
-    "verify", "freeze",
+    "data", "train", "distill", "evaluate", "timing", "attention", "gallery", "manifest", "parity", "tables", "figures",
+    "bundle", "verify", "freeze",
 )  # fmt: skip
 NO_STAGE = ("deliver", "deliverables")
 # Stages of jobs with a cost (c2o_evidence.workload), by rule.

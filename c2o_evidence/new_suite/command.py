@@ -19,7 +19,9 @@ from c2o_evidence.suite_reduced import SUFFIX
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 LONGEST = 80
 DATA = "configs/data"
-TARGETS = frozenset(("help", "setup", "attest", "extras", "test", "check", "docs", "verify", "doctor", "clean"))
+TARGETS = frozenset(
+    ("help", "setup", "attest", "extras", "mmdet", "test", "test-mmdet", "check", "docs", "verify", "doctor", "clean")
+)
 """Words that `make` has another meaning for."""
 
 

@@ -34,7 +34,7 @@ WHAT = {
     ),
     "rows": (
         "The table: an experiment's checkpoints, sampled in so many steps. opts: other values at test time. A row has\n"
-        "train seeds x eval seeds runs."
+        "train seeds x eval seeds runs. stack: diffusers or mmdet samples it by another library: docs/stacks.md."
     ),
     "comparisons": (
         "What is claimed: row a against row b, tested paired over train seeds. b should be a control that has had the\n"

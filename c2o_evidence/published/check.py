@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from c2o_evidence.published.diff import compare_place
 from c2o_evidence.published.identities import check_comparisons, check_summary
 from c2o_evidence.published.kinds import KINDS, kind_of, make_table
 from c2o_evidence.published.markers import Place, find_places, read_lines
-from c2o_evidence.published.sources import REFERENCE, Source, find_attention, find_source
+from c2o_evidence.published.sources import ALONE, REFERENCE, Source, find_alone, find_source
 from c2o_evidence.sums import parse_sums
 from c2o_evidence.tables import build_all, main_markdown, summary_markdown
 from c2o_evidence.tsv import format_tsv
@@ -50,14 +51,15 @@ class Publisher:
     def __init__(self, root: Path, choice: str = "auto") -> None:
         self.root = root
         self.choice = choice
-        self._sources: dict[tuple[str, bool], Source] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def source(self, place: Place) -> Source:
-        name, timed = place.marker.suite, KINDS[place.marker.table].tsv == "attention"
-        if (name, timed) not in self._sources:
-            find = find_attention if timed else find_source
-            self._sources[name, timed] = find(name, self.root, self.choice, place.name)
-        return self._sources[name, timed]
+        name, table = place.marker.suite, KINDS[place.marker.table].tsv
+        own = table if table in ALONE else ""
+        if (name, own) not in self._sources:
+            find = partial(find_alone, own) if own else find_source
+            self._sources[name, own] = find(name, self.root, self.choice, place.name)
+        return self._sources[name, own]
 
     @property
     def sources(self) -> list[Source]:

@@ -86,6 +86,17 @@ _MAIN: dict[str, Cell] = {
     "runs": lambda row: str(row["n_runs"]),
     **{name: _SUMMARY[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "FPS")},
 }
+_PARITY: dict[str, Cell] = {
+    "row": lambda row: str(row["exp_id"]),
+    "stack": lambda row: str(row["stack"]),
+    "beside": lambda row: str(row["core"]),
+    "steps": lambda row: str(row["sample_step"]),
+    "runs": lambda row: str(row["n_runs"]),
+    "bit for bit": lambda row: str(row["equal_runs"]),
+    "detections": lambda row: str(row["n_detections"]),
+    "unpaired": lambda row: str(row["unpaired"]),
+    **{name: (lambda row, name=name: f"{row[f'max_{name}_diff']:.1e}") for name in ("score", "box", "AP")},  # type: ignore[misc]
+}
 _TEXTS = frozenset(
     {"setting", "arm", "row", "claim", "rows", "verdict", "method", "type", "backbone", "epochs", "notes"}
 )
@@ -127,6 +138,7 @@ KINDS: dict[str, Kind] = {
         ("claim", "rows"),
     ),
     "main": Kind("main", _MAIN, text.MAIN_HEADER, _TEXTS, ("method", "type", "notes", "epochs", "row")),
+    "parity": Kind("parity", _PARITY, tuple(n for n in _PARITY if n != "beside"), _TEXTS | {"stack"}, ("row",)),
     "attention": Kind("attention", attention.CELLS, attention.USUAL, frozenset({"bias"}), ("N", "bias")),
 }
 

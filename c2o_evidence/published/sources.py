@@ -22,6 +22,7 @@ from c2o_evidence.verify.findings import Finding
 
 Row = Mapping[str, Any]
 REFERENCE = Path("manifests/reference")
+ALONE = {"attention": "attention benchmark", "parity": "comparison of stacks"}
 NO_RUNS = "the runs themselves are not published here"
 
 
@@ -79,24 +80,26 @@ def _check_known(name: str, root: Path, at: str) -> None:
     safe_relative(name)
 
 
-def find_attention(name: str, root: Path, choice: str, place: str) -> Source:
-    """The attention benchmark of suite `name`: times, so the published ones unless deliverables are asked for.
+def find_alone(table: str, name: str, root: Path, choice: str, place: str) -> Source:
+    """A table of suite `name` that stands in a directory of its own, `attention` or `parity`: other processors give
+    another one, so the published one unless deliverables are asked for.
 
     Raises:
         EvidenceError: there is none.
     """
     _check_known(name, root, f"{place}: ")
     known = {
-        "reference": f"{REFERENCE}/{name}/attention.tsv",
-        "deliverables": f"deliverables/{name}/attention/attention.tsv",
+        "reference": f"{REFERENCE}/{name}/{table}.tsv",
+        "deliverables": f"deliverables/{name}/{table}/{table}.tsv",
     }
     for where in ("reference", "deliverables") if choice == "auto" else (choice,):
         path = root / known[where]
         if path.is_file():
-            rows = {"attention": attention_lines(read_tsv(path, "attention"))}
+            read = read_tsv(path, table)
+            rows = {table: attention_lines(read) if table == "attention" else read}
             base = path.relative_to(root).parent.as_posix()
             return Source(load_suite(name, root), base, f"{known[where]} (sha256 {sha256_file(path)})", rows)
-    raise EvidenceError(f"{place}: suite={name} has no attention benchmark here ({', '.join(known.values())})")
+    raise EvidenceError(f"{place}: suite={name} has no {ALONE[table]} here ({', '.join(known.values())})")
 
 
 def _frozen(name: str, base: Path, published: Path | None, root: Path) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 
 from c2o_evidence import stats
 from c2o_evidence.report.source import Source, claim_of
+from c2o_evidence.report.stacks import sampled_by
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tables.rows import runs_of
 
@@ -56,6 +57,9 @@ def row_evidence(source: Source) -> list[dict[str, Any]]:
                 "runs": row["n_runs"],
                 "n_train": row["n_train_seeds"],
                 "n_eval": row["n_eval_seeds"],
+                "stack": next(
+                    (sampled_by(source, exp_id, item["results_tsv"]) for item in manifest.get(exp_id, [])), ""
+                ),
                 "seeds": [
                     _seed(source, item, runs.get(exp_id, {}).get(item["train_seed"], []))
                     for item in manifest.get(exp_id, [])

@@ -11,6 +11,7 @@ from c2o_evidence.report.pictures import drawn
 from c2o_evidence.report.readme import description_of
 from c2o_evidence.report.render import render_page
 from c2o_evidence.report.source import Source
+from c2o_evidence.report.stacks import stacks
 from c2o_evidence.suite import Suite
 
 # (part, heading), in the order of the page.
@@ -19,6 +20,7 @@ PARTS = (
     ("arms", "Ablation"),
     ("spread", "Spread"),
     ("speed", "Speed and quality"),
+    ("stacks", "Stacks"),
     ("classes", "Classes and errors"),
     ("gallery", "Detections"),
     ("training", "Training"),
@@ -43,6 +45,7 @@ def view(source: Source) -> dict[str, Any]:
         "about": headline.provenance(source),
         "spread": headline.spread(source),
         "matrix": arms.matrix(source),
+        "stacks": stacks(source),
         "per_class": classes.per_class(source),
         "confusion": classes.confusion(source),
         "errors": classes.errors(source),
@@ -59,6 +62,7 @@ def view(source: Source) -> dict[str, Any]:
         "arms": parts["matrix"] or figures["arms"],
         "spread": parts["spread"] or figures["spread"],
         "speed": figures["steps"],
+        "stacks": parts["stacks"],
         "classes": parts["per_class"] or parts["confusion"] or parts["errors"] or figures["classes"],
         "gallery": parts["gallery"],
         "training": figures["training"],

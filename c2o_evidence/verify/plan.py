@@ -36,9 +36,10 @@ class Plan:
             for part, folder, jobs in (("train", "train", suite.train_jobs), ("evaluate", "eval", suite.eval_jobs))
         }
         self.code = {part: digest for part in ("train", "evaluate") if (digest := self._common_code(part))}
-        for part in ("timing", "attention", "gallery", "tables"):
+        for part in ("timing", "attention", "gallery", "parity", "tables"):
             if record := records.get(f"{part}/{RECORD}"):
                 self.code[part] = record.code_sha256
+        self._stacks = self._common_stacks()
         self._given: dict[int, Suite] = {}
 
     def jobs(self, part: str) -> dict[str, tuple[str, int]]:
@@ -49,12 +50,22 @@ class Plan:
         codes = Counter(self._records[path].code_sha256 for path in self.jobs(part) if path in self._records)
         return codes.most_common(1)[0][0] if codes else None
 
+    def _common_stacks(self) -> dict[str, str]:
+        """What most evaluations say decided their rows of each other stack."""
+        found: dict[str, Counter[str]] = {}
+        for path in self.jobs("evaluate"):
+            said = self._records[path].parameters.get("stacks") if path in self._records else None
+            for name, told in said.items() if isinstance(said, dict) else ():
+                if isinstance(told, dict) and isinstance(told.get("sha256"), str):
+                    found.setdefault(name, Counter())[told["sha256"]] += 1
+        return {name: counts.most_common(1)[0][0] for name, counts in found.items()}
+
     def _with_seed(self, seed: int) -> Suite:
         """The suite with the configurations that one train seed was trained with."""
         if seed not in self._given:
             own = {name: self._configs.get((name, self._suite.seed_of(name, seed))) for name in self._suite.needed}
             configs = {name: config for name, config in own.items() if config is not None}
-            self._given[seed] = self._suite.with_sources(configs, self.code)
+            self._given[seed] = self._suite.with_sources(configs, self.code, self._stacks)
         return self._given[seed]
 
     def digest(self, path: str) -> str | None:
@@ -74,6 +85,8 @@ class Plan:
                 return self._with_seed(seeds[0]).attention_digest()
             if path == f"gallery/{RECORD}":
                 return self._with_seed(seeds[0]).gallery_digest()
+            if path == f"parity/{RECORD}":
+                return self._with_seed(seeds[0]).parity_digest()
             return self._with_seed(seeds[0]).tables_digest(self._edition)
         except EvidenceError:
             return None  # what is not there is named where it is missing

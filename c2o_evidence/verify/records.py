@@ -16,6 +16,7 @@ from c2o_evidence.hardware import fingerprint_id
 from c2o_evidence.records import Record, RecordedFile, read_record
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_gallery import gallery_checkpoints
+from c2o_evidence.suite_stack import twin_jobs
 from c2o_evidence.sums import first_owners
 from c2o_evidence.verify.findings import Finding
 
@@ -64,6 +65,8 @@ def jobs_of(suite: Suite, extent: Extent = NOW) -> dict[str, Job]:
         jobs[f"timing/{RECORD}"] = _job(suite, "timing", "timing", (DATA, *timed), ("timing.tsv",))
     if suite.attention is not None:
         jobs[f"attention/{RECORD}"] = _job(suite, "attention", "attention", (), ("attention.tsv",))
+    if suite.parity:
+        jobs[f"parity/{RECORD}"] = _job(suite, "parity", "parity", (DATA, *_twin_files(suite)), ("parity.tsv",))
     if suite.gallery is not None:
         shown = [checkpoint_path(name, seed) for name, seed in gallery_checkpoints(suite)]
         jobs[f"gallery/{RECORD}"] = _job(suite, "gallery", "gallery", (DATA, *shown), suite.gallery.files)
@@ -73,6 +76,11 @@ def jobs_of(suite: Suite, extent: Extent = NOW) -> dict[str, Job]:
     read += (DATA,) if suite.rows and extent.edition > 1 else ()
     jobs[f"tables/{RECORD}"] = _job(suite, "tables", "tables", read, table_files(extent))
     return jobs
+
+
+def _twin_files(suite: Suite) -> Iterator[str]:
+    for name, seed in twin_jobs(suite):
+        yield from (f"eval/{name}/seed{seed}/{file}" for file in ("results.tsv", "detections.safetensors"))
 
 
 def _job(suite: Suite, rule: str, folder: str, read: tuple[str, ...], wrote: tuple[str, ...], **place: str) -> Job:

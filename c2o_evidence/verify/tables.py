@@ -18,8 +18,10 @@ from c2o_evidence.bundle import DETAIL_FILES, bundle_files
 from c2o_evidence.errors import EvidenceError, TableError
 from c2o_evidence.limits import MAX_TABLE
 from c2o_evidence.model_config import config_digest
+from c2o_evidence.parity import build_parity
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_resolved_suite
+from c2o_evidence.suite_stack import PARITY
 from c2o_evidence.sums import first_owners
 from c2o_evidence.tables import build_all, manifest_rows
 from c2o_evidence.tables.detail import RunId
@@ -268,6 +270,21 @@ class _Check:
                     self.add(self._name_swap(finding))
             else:
                 self.add(*compare_text(path, expected, found))
+        if self.suite.parity:
+            self._parity(runs)
+
+    def _parity(self, runs: list[Row]) -> None:
+        """How far other stacks are from the core, from the detections again."""
+        found = self._text(PARITY)
+        if found is None:
+            return  # missing, and named so
+        try:
+            expected = build_parity(self.root, self.suite, self.root / "data" / "val.json", runs)
+        except EvidenceError as error:
+            self.add(Finding("row-missing", PARITY, f"cannot be recomputed: {self._shorten(str(error))}"))
+            return
+        self.result.cells += expected.count("\t") + expected.count("\n")
+        self.add(*compare_tsv(PARITY, "parity", expected, found))
 
     def _other_files(self) -> None:
         """What does not follow from the runs alone: what was measured, figures, and the files of the bundle itself."""

@@ -232,6 +232,21 @@ class TestOptional:
         monkeypatch.setattr(optional, "installed_version", lambda name: None)
         assert optional.slurm_check().advice == "run `make setup`"
 
+    def test_other_stacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        there = {"mmdet": "3.3.0", "mmengine": "0.10.7", "mmcv": "2.1.0"}
+        monkeypatch.setattr(optional, "installed_version", there.get)
+        checks = by_name(optional.optional_checks(CPU_ANSWER))
+        assert checks["MMDetection"] == Check(
+            "optional", "MMDetection", True, "mmdet 3.3.0, mmengine 0.10.7, mmcv 2.1.0"
+        )
+        assert checks["diffusers"] == Check(
+            "optional", "diffusers", False, "no diffusers", "for rows with `stack: diffusers`: run `make extras`"
+        )
+        del there["mmcv"], there["mmengine"]
+        lacking = by_name(optional.optional_checks(CPU_ANSWER))["MMDetection"]
+        assert (lacking.ok, lacking.needed, lacking.detail) == (False, False, "no mmengine, mmcv")
+        assert lacking.advice == "for rows with `stack: mmdet`: run `make mmdet`"
+
 
 class TestProbe:
     def test_a_crash_of_the_process_is_told(self) -> None:

@@ -58,6 +58,7 @@ def test_equal_content_gives_equal_bytes_in_every_process_and_order(tmp_path: Pa
     assert found[0] == found[1]
 
 
+@pytest.mark.stack_feature("checkpoint_from_c2o", "checkpoint_to_c2o", stack="detectron2")
 def test_what_is_written_is_read_by_us_and_by_the_library(tmp_path: Path) -> None:
     path = tmp_path / "new" / "m.safetensors"
     digest = save_checkpoint(path, STATE, META)

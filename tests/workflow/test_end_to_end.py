@@ -36,6 +36,7 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
 
+@pytest.mark.stack_feature("evaluation", stack="detectron2")
 def test_the_bundle_is_frozen_complete_and_verified(clean) -> None:
     bundle = clean.path / "deliverables/tiny"
     done = clean.evidence("verify", "deliverables/tiny", "--level", "tables")

@@ -28,6 +28,7 @@ rule bundle:
         timing=if_any("timing", "results/{suite}/timing/timing.tsv"),
         attention=if_any("attention", "results/{suite}/attention/attention.tsv"),
         gallery=if_any("gallery", "results/{suite}/gallery/record.json"),
+        parity=if_any("parity", "results/{suite}/parity/parity.tsv"),
         tables="results/{suite}/tables/record.json",
         figures="results/{suite}/figures",
         manifest="results/{suite}/manifest.tsv",

@@ -20,7 +20,7 @@ def tables_of(name):
 
 
 def measurement(name):
-    """The table of what was measured, `timing` or `attention`."""
+    """A table beside those of `tables`: `timing`, `attention` or `parity`."""
     return report(
         f"results/{{suite}}/{name}/{name}.tsv",
         caption=f"../report/{name}.rst",

@@ -10,9 +10,11 @@ from functools import cache
 
 from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import EvidenceError
+from c2o_evidence.records import read_record
 from c2o_evidence.suite import load_suite
 from c2o_evidence.suite_gallery import gallery_checkpoints
 from c2o_evidence.suite_parts import sharing
+from c2o_evidence.suite_stack import lacking, others, twin_jobs
 
 SUITES = sorted(path.stem for path in ROOT.glob("configs/suites/*.yaml"))
 REDUCED = "_reduced"  # NAME_reduced: the suite NAME on a budget for tests
@@ -75,9 +77,27 @@ def recipe(wildcards):
 
 @asked_often
 def eval_digest(wildcards):
-    return suite(wildcards.suite).eval_digest(
-        recipe(wildcards).experiment, int(wildcards.seed)
-    )
+    """What decides an evaluation; Snakemake ends where it has rows of a stack that is not installed and is to be made."""
+    chosen, experiment = suite(wildcards.suite), recipe(wildcards).experiment
+    try:
+        digest = chosen.eval_digest(experiment, int(wildcards.seed))
+    except EvidenceError as error:
+        return stop(error)
+    if fault := lacking(others(chosen.rows_of(experiment))):
+        place = Path(
+            "results", chosen.name, "eval", experiment, f"seed{wildcards.seed}"
+        )
+        if not is_made(place, digest):
+            return stop(f"{chosen.path}: {fault}")
+    return digest
+
+
+def is_made(place, digest):
+    """Whether a result is there that its record says was decided by `digest`."""
+    try:
+        return digest in read_record(place / "record.json").parameters.values()
+    except EvidenceError:
+        return False
 
 
 def results_digest(wildcards):
@@ -156,8 +176,17 @@ def outputs_of(jobs, part, *names):
     ]
 
 
+def twin_results(wildcards):
+    """Results and detections of the evaluations that hold rows of other stacks and the core's beside them."""
+    return [
+        f"results/{wildcards.suite}/eval/{experiment}/seed{seed}/{name}"
+        for experiment, seed in sorted(twin_jobs(suite(wildcards.suite)))
+        for name in ("results.tsv", "detections.safetensors")
+    ]
+
+
 def if_any(section, path):
-    """Input function: the file of a section that a suite may lack (`timing`, `attention`, `gallery`)."""
+    """Input function: the file of what a suite may lack (`timing`, `attention`, `gallery`, `parity`)."""
     return lambda wildcards: (
         path.format(**wildcards) if getattr(suite(wildcards.suite), section) else []
     )

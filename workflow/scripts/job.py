@@ -121,6 +121,7 @@ class Job:
         digests |= {"timing": suite.timing_digest()} if suite.timing else {}
         digests |= {"attention": suite.attention_digest()} if suite.attention else {}
         digests |= {"gallery": suite.gallery_digest()} if suite.gallery else {}
+        digests |= {"parity": suite.parity_digest()} if suite.parity else {}
         for place, digest in digests.items():
             if digest not in read_record(self.results / place / "record.json").parameters.values():
                 raise EvidenceError(
@@ -128,7 +129,7 @@ class Job:
                     "Snakemake has no note of it; delete this directory and type the command again"
                 )
 
-    def record(self, part: str, nondeterminism: Sequence[str] = (), **more: str | list[str]) -> None:
+    def record(self, part: str, nondeterminism: Sequence[str] = (), **more: Any) -> None:
         """Write the record, last of all outputs.
 
         `part` names the sources of the job (c2o_evidence.code); `more` goes into its parameters.

@@ -11,6 +11,7 @@ from c2o_evidence.errors import EvidenceError, LockError
 from c2o_evidence.lock import locked
 from c2o_evidence.progress import Job
 from c2o_evidence.suite import Tolerances
+from c2o_evidence.suite_stack import lacking, others
 from c2o_evidence.verify.replay.compare import compare
 from c2o_evidence.verify.replay.dataset import data_dir, made_data_finding
 from c2o_evidence.verify.replay.refusals import refusals
@@ -42,6 +43,8 @@ def replay(
         KeyboardInterrupt: the user stopped it; the same call goes on.
     """
     tolerances = source.suite.tolerances or Tolerances()
+    if fault := lacking(others(source.suite.rows)):
+        raise EvidenceError(f"--level {level}: {fault}; then type the command again (files and tables need neither)")
     if found := refusals(source):
         return ReplayResult(level, tolerances, findings=found)
     checkout = checkout.resolve()

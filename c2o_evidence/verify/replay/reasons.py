@@ -47,10 +47,24 @@ def _differences(bundle: Record, here: Record, part: str) -> Iterator[Reason]:
     for tool in sorted({*bundle.tools, *here.tools}):
         yield from _unequal(f"version of {tool}", bundle.tools.get(tool), here.tools.get(tool))
     yield from _unequal(f"code digest ({part})", bundle.code_sha256, here.code_sha256)
+    stacks = [_stacks(record) for record in (bundle, here)]
+    for name in sorted({*stacks[0], *stacks[1]}):
+        yield from _unequal(name, *(found.get(name) for found in stacks))
     yield from _unequal("attention kernels", bundle.parameters.get("attention"), here.parameters.get("attention"))
     for name in dict.fromkeys((*bundle.nondeterminism, *here.nondeterminism)):
         known = [name in record.nondeterminism for record in (bundle, here)]
         yield Reason(f"nondeterminism: {name}", *("yes" if there else "no" for there in known))
+
+
+def _stacks(record: Record) -> dict[str, Any]:
+    """What decides the rows of other stacks: their digests, and the versions that were at work."""
+    said, found = record.parameters.get("stacks"), {}
+    for stack, told in said.items() if isinstance(said, dict) else ():
+        if isinstance(told, dict):
+            found[f"sources and pins of {stack}"] = told.get("sha256")
+            versions = told.get("versions")
+            found |= {f"version of {k}": v for k, v in versions.items()} if isinstance(versions, dict) else {}
+    return found
 
 
 def _hardware(record: Record) -> Mapping[str, Any]:

@@ -155,6 +155,7 @@ def suite_text(suite: Suite) -> str:
                 "sample_step": row.sample_step,
                 "opts": dict(row.opts),
                 "label": row.label,
+                "stack": row.stack,
             }
             for row in suite.rows
         ],

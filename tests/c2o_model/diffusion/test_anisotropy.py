@@ -64,6 +64,7 @@ def test_training_nodes_have_the_covariance(tiny_batch: TrainingBatch) -> None:
     covariance_is(x, [rest * s**2 for s in SIGMAS])  # x0 = 0: signal of the image's centre, half its size
 
 
+@pytest.mark.stack_feature("aniso_noise", stack="detectron2")
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("renew", [False, True])
 def test_sampling_keeps_the_covariance_of_the_forward_process(

@@ -127,6 +127,7 @@ def loop(detector: Any, features: list[Tensor], whwh: Tensor, key: tuple[int, in
     return seen
 
 
+@pytest.mark.stack_feature("labels_gaussian", stack="detectron2")
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 1.0])
 def test_the_sampler_is_the_loop(
     make_detector: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch, threshold: float

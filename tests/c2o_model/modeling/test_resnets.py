@@ -27,6 +27,7 @@ def values(depth: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.stack_feature("resnet", stack="detectron2")
 @pytest.mark.parametrize(("depth", "convolutions"), [(18, 17), (34, 33), (50, 49), (101, 100)])
 def test_depth_counts_convolutions_and_gradients_reach_the_unfrozen_stages(
     make_config: Any, tiny_batch: TrainingBatch, depth: int, convolutions: int

@@ -53,6 +53,7 @@ def test_checkpointing_changes_no_value_and_no_gradient() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.stack_feature("swin", stack="detectron2")
 def test_it_trains_in_the_detector(
     make_config: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,7 @@ def test_an_image_does_not_notice_its_company(
             torch.testing.assert_close(alone[0][0].boxes, together[i][1].boxes, rtol=1e-4, atol=5e-3)
 
 
+@pytest.mark.stack_feature("guidance", stack="detectron2")
 def test_the_guided_boxes_are_reported_judged_and_better(
     make_config: Any, make_detector: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

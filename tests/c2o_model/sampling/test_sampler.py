@@ -150,6 +150,7 @@ class Plain:
         return result.float()
 
 
+@pytest.mark.stack_feature("steps", "labels_mask", "labels_uniform", "labels_hard", stack="detectron2")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 def test_the_batched_sampler_is_the_loop(make_detector: Any, tiny_batch: TrainingBatch, kind: str, steps: int) -> None:
@@ -166,6 +167,7 @@ def test_the_batched_sampler_is_the_loop(make_detector: Any, tiny_batch: Trainin
             torch.testing.assert_close(found[i][s].boxes, expected.boxes, rtol=1e-3, atol=0.1)
 
 
+@pytest.mark.stack_feature("ensemble", stack="detectron2")
 @pytest.mark.parametrize("changes", [{"use_ensemble": False}, {"box_renewal": False}, {"sample_eta": 0.0},
                                      {"sample_eta": 0.3},
                                      {"sampler_compat": "diffusiondet"}, {"nms_thresh": 0.2}])  # fmt: skip
@@ -220,6 +222,7 @@ def test_the_same_call_twice_has_the_same_bits(make_detector: Any, tiny_batch: T
         close(a, b, exact=True)
 
 
+@pytest.mark.stack_feature("restarts", stack="detectron2")
 def test_restarts_are_the_union_of_single_runs(make_detector: Any, tiny_batch: TrainingBatch) -> None:
     detector = build(make_detector, "hybrid")
     settings = settings_of(detector, sample_step=2, sample_restarts=3)

@@ -26,6 +26,7 @@ def boxes_of(noise: Tensor) -> Tensor:
     return torch.cat([unit[..., :2] - unit[..., 2:] / 2, unit[..., :2] + unit[..., 2:] / 2], -1)
 
 
+@pytest.mark.stack_feature("renewal", stack="detectron2")
 def test_renewal_is_each_images_own(
     make_detector: Any, tiny_batch: TrainingBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

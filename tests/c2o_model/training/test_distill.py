@@ -67,6 +67,7 @@ def test_only_the_student_learns(make_detector: Any, tiny_batch: TrainingBatch) 
     assert all(torch.equal(v, before[k]) for k, v in distill.teacher.state_dict().items())
 
 
+@pytest.mark.stack_feature("distillation", stack="detectron2")
 def test_the_loss_falls_on_one_batch(make_detector: Any, tiny_batch: TrainingBatch, loss_on_one_batch: Any) -> None:
     distill = pair(make_detector, SAMPLER_DISTILL_CLS_WEIGHT=0.0)
     draws = draw(0, 0, 4, 8, tiny_batch.mask.shape[1], 1000)

@@ -149,6 +149,7 @@ def close(curve: list[dict[str, float]], other: list[dict[str, float]], rel: flo
         assert row["grad_norm"] == pytest.approx(second["grad_norm"], rel=100 * rel)
 
 
+@pytest.mark.stack_feature("processes", stack="detectron2")
 @pytest.mark.usefixtures("every_iteration")
 def test_two_processes_follow_the_loss_curve_of_one(
     run_training: Any, reports: list[dict[str, Any]], here: Path, tmp_path: Path

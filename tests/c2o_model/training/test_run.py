@@ -198,6 +198,7 @@ def test_a_damaged_state_is_not_resumed_and_the_one_before_it_is(
     assert content(tmp_path) == content(tmp_path / "fresh")
 
 
+@pytest.mark.stack_feature("training", stack="detectron2")
 def test_the_loss_falls_and_the_curve_says_so(run_training: Any, tmp_path: Path) -> None:
     curve = run_training(tmp_path, {"SOLVER.MAX_ITER": 60, "SOLVER.BASE_LR": 0.004})
     assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]

@@ -91,6 +91,7 @@ WAYS = (
     as_written(r"make (step1_5seed|quick)"),
     as_written(r"make (attest|extras|setup|help|doctor|verify)"),
     dry_run(r"make (test|check)", ("make ", "make -n ")),
+    elsewhere(r"make stack_parity", "tests/mmdet/test_stack_parity.py::test_three_stacks_enter_one_deliverable"),
     elsewhere(r"make docs", "tests/docs/test_site.py::site"),
     # snakemake and c2o run
     elsewhere(
