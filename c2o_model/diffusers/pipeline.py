@@ -23,7 +23,7 @@ from c2o_model.data.inference import InferenceBatch
 from c2o_model.diffusers.box_scheduler import DDIMBoxScheduler
 from c2o_model.diffusers.detector import C2ODetector
 from c2o_model.diffusers.images import EncodedBatch, Picture, batches_of, count_of
-from c2o_model.diffusers.parts import box_scheduler_of, check_parts, label_scheduler_of
+from c2o_model.diffusers.parts import PARTS, box_scheduler_of, check_index, check_parts, label_scheduler_of
 from c2o_model.diffusers.state import NAMES, Start, State, changed_by
 from c2o_model.diffusers.walk import LabelScheduler, ScheduledWalk
 from c2o_model.evaluation.run import EvalRow
@@ -84,9 +84,26 @@ class HybridDiffusionPipeline(DiffusionPipeline):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> HybridDiffusionPipeline:
-        """As DiffusionPipeline's, from safetensors only: see :meth:`C2ODetector.from_pretrained`."""
+        """What :meth:`save_pretrained` has written, on the processor; nothing is unpickled or fetched.
+
+        ``DiffusionPipeline.from_pretrained`` knows only the pipelines of Diffusers itself, hence this class's.
+
+        Args:
+            pretrained_model_name_or_path: a directory. kwargs: as DiffusionPipeline's, e.g. ``box_scheduler=`` to take
+                the place of the saved one.
+
+        Raises:
+            ValueError: it is no such directory, or names components that are not C2O's.
+        """
+        directory = Path(pretrained_model_name_or_path)
+        if not (directory / cls.config_name).is_file():
+            raise ValueError(
+                f"{directory}: no {cls.config_name} there; give a directory that save_pretrained has written, or make "
+                "the pipeline with from_c2o"
+            )
+        check_index(directory / cls.config_name, [name for name in PARTS if kwargs.get(name) is None])
         kwargs |= {"use_safetensors": True, "low_cpu_mem_usage": False}
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return super().from_pretrained(directory, **kwargs)
 
     def encode_images(
         self, images: Picture | Sequence[Picture], image_ids: Sequence[int] | None = None
