@@ -175,7 +175,7 @@ def _run(args: argparse.Namespace) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; returns 0, or 2 with a message on stderr."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
     pin_environment()
     from c2o_model.checkpoint import CheckpointError
     from c2o_model.config import ConfigError

@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from c2o_model.config import ConfigError, config_from_dict, typed_config
-from c2o_model.data.nodes import collate_nodes
+from c2o_model.data.coco_nodes import collate_coco
 from c2o_model.diffusion.schedules import GaussianSchedule, ddim_times
 from c2o_model.divisors import installed
 from c2o_model.mmdet3 import backbones as _backbones  # noqa: F401  (registers C2OSmallResNetFPN)
@@ -77,6 +77,8 @@ class C2OGND(BaseDetector):
         data_preprocessor: Mapping[str, Any] | nn.Module | None = None,
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(data_preprocessor, Mapping):  # here: the base class looks for it in a runner's scope only
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.cfg = _checked(c2o, neck, first_level)
         self.train_seed, self.eval_seed = train_seed, eval_seed
@@ -197,11 +199,9 @@ class C2OGND(BaseDetector):
 
     def _training_batch(self, images: Tensor, samples: Sequence[Any]) -> TrainingBatch:
         device = images.device
-        truth = [sample.gt_instances for sample in samples]
-        boxes = [t.bboxes.to(device).float() for t in truth]
-        labels = [t.labels.to(device) for t in truth]
-        most = max(1, *(len(own) for own in labels))
-        nodes, classes, mask = collate_nodes(boxes, labels, most, self.core.settings.head.num_classes)
+        truth = [{"boxes": s.gt_instances.bboxes.to(device), "labels": s.gt_instances.labels} for s in samples]
+        most = max(1, *(len(own["labels"]) for own in truth))
+        nodes, classes, mask = collate_coco(truth, most, self.core.settings.head.num_classes)
         return TrainingBatch(images, nodes, classes.masked_fill(~mask, -1), mask, _whwh(samples, device))
 
     def _iteration(self) -> int:
