@@ -56,6 +56,7 @@ def differences(pair: Pair) -> dict[str, float]:
     return found
 
 
+@pytest.mark.stack_feature("small_resnet", "resnet", "swin", stack="mmdet")
 def test_maps_outputs_and_detections_of_both_stacks_agree(pair: Pair) -> None:
     found = differences(pair)
     assert found.pop("input") == 0
@@ -79,6 +80,7 @@ def losses(pair: Pair) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]
     return ours, pair.mm(**preprocessed(pair.mm, pictures, samples), mode="loss")
 
 
+@pytest.mark.stack_feature("losses", stack="mmdet")
 def test_losses_of_both_stacks_agree_on_the_same_noise(pair: Pair) -> None:
     ours, theirs = losses(pair)  # in evaluation mode, or Swin would drop other paths
     assert list(ours) == list(theirs) and len(ours) >= 6
