@@ -23,10 +23,8 @@ from c2o_model.data.coco_nodes import collate_coco
 from c2o_model.diffusion.schedules import GaussianSchedule, ddim_times
 from c2o_model.divisors import installed
 from c2o_model.mmdet3 import backbones as _backbones  # noqa: F401  (registers C2OSmallResNetFPN)
-from c2o_model.modeling.detector import DiffusionDet, _build_head, build_label_process
-from c2o_model.modeling.graph_parts import attach_graph
+from c2o_model.modeling.detector import DiffusionDet, build_head, build_label_process
 from c2o_model.modeling.images import PixelNormaliser
-from c2o_model.modeling.roi import NodePooler
 from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
@@ -254,16 +252,9 @@ def _plain(value: Any) -> Any:
 
 def _core(cfg: CfgNode, pyramid: Pyramid) -> DiffusionDet:
     settings, in_features = typed_config(cfg), list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
-    pooler = NodePooler(
-        [2 ** int(name.removeprefix("p")) for name in in_features],
-        cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
-        settings.roi.roi_align_impl,
-        settings.roi.roi_canonical_size,
-        settings.roi.roi_canonical_level,
-    )
     return DiffusionDet(
         backbone=pyramid,
-        head=attach_graph(_build_head(settings, pooler), settings),
+        head=build_head(cfg, settings, [2 ** int(name.removeprefix("p")) for name in in_features]),
         normalise=PixelNormaliser([0.0] * 3, [1.0] * 3, 1),  # changes nothing: the preprocessor has done it
         in_features=in_features,
         schedule=GaussianSchedule.cosine(settings.diffusion.diffusion_timesteps),

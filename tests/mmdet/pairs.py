@@ -38,6 +38,7 @@ CAFFE = ["MODEL.RESNETS.STRIDE_IN_1X1", True, "INPUT.FORMAT", "BGR"]
 GROUPS = ["MODEL.RESNETS.NORM", "GN", "MODEL.FPN.NORM", "GN"]
 _COCO = "configs/models/coco/diffusiondet_"
 SHOWN: dict[str, tuple[str, list[Any], tuple[int, int]]] = {
+    "digits_small": ("configs/models/digits/small.yaml", [], (90, 118)),
     "digits": ("configs/models/digits/warmstart.yaml", [], (90, 118)),
     "digits_all_switches": ("configs/models/digits/small.yaml", SWITCHES, (90, 118)),
     "r18": (f"{_COCO}r50.yaml", [*SLIM, *R18], (90, 118)),
@@ -45,6 +46,7 @@ SHOWN: dict[str, tuple[str, list[Any], tuple[int, int]]] = {
     "r50_strided_1x1_bgr": (f"{_COCO}r50.yaml", [*SLIM, *CAFFE], (90, 118)),
     "r50_group_norm": (f"{_COCO}r50.yaml", [*SLIM, *GROUPS], (90, 118)),
     "r101": (f"{_COCO}r101.yaml", SLIM, (90, 118)),
+    "swin_t": (f"{_COCO}swin_b.yaml", [*SLIM, "MODEL.SWIN.SIZE", "T"], (250, 280)),
     "swin_b": (f"{_COCO}swin_b.yaml", SLIM, (250, 280)),
 }
 """Configuration, overrides, and height and width of the picture: padded to 96 x 128, that of Swin to 256 x 288."""
@@ -136,4 +138,4 @@ def training_batch(pictures: Sequence[Tensor], samples: Sequence[DetDataSample])
 def relative(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference over the largest magnitude of ``ours``."""
     assert ours.shape == theirs.shape
-    return float((ours - theirs).abs().max() / ours.abs().max())
+    return float(((ours - theirs).abs().max() / ours.abs().max()).detach())

@@ -108,6 +108,7 @@ def run(direction: str, a: Path, b: Path, *more: str, cfg: str = DIGITS, opts: S
     return convert.main([direction, str(a), str(b), "--config-file", cfg, *more, *map(str, opts)])
 
 
+@pytest.mark.stack_feature("checkpoint_from_c2o", "checkpoint_to_c2o", stack="mmdet")
 def test_files_there_and_back_with_metadata_and_parents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b, c = tmp_path / "a.safetensors", tmp_path / "b.pth", tmp_path / "c.safetensors"
     state = checkpoint(a)
