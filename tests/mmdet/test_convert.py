@@ -59,6 +59,7 @@ def same_bits(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(bits(a[name]), bits(b[name])) for name in a)
 
 
+@pytest.mark.stack_feature("checkpoint_from_c2o", "checkpoint_to_c2o", stack="mmdet")
 @pytest.mark.parametrize("name", list(SHOWN))
 def test_there_and_back_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "_own_state", lambda cfg: own_state(name))

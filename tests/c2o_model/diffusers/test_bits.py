@@ -65,24 +65,30 @@ def compare(pair: Any, batch: TrainingBatch, steps: int, options: dict[str, Any]
     same(found.detections, expected)
 
 
+@pytest.mark.stack_feature(
+    "steps", "labels_mask", "labels_uniform", "labels_hard", "labels_gaussian", "checkpoint_from_c2o", stack="diffusers"
+)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_every_kind_of_detector(make_pair: MakePair, tiny_batch: TrainingBatch, kind: str, steps: int) -> None:
     compare(make_pair(kind), tiny_batch, steps, {D + "BOX_RENEWAL_THRESH": 0.6})
 
 
+@pytest.mark.stack_feature("renewal", "ensemble", "restarts", stack="diffusers")
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ["plain", "uniform", "hard", "gaussian"])
 def test_every_way_to_sample(make_pair: MakePair, tiny_batch: TrainingBatch, kind: str, variant: str) -> None:
     compare(make_pair(kind), tiny_batch, 4, {D + "BOX_RENEWAL_THRESH": 0.6, **VARIANTS[variant]})
 
 
+@pytest.mark.stack_feature("guidance", stack="diffusers")
 @pytest.mark.parametrize("steps", [1, 4, 20])
 @pytest.mark.parametrize("kind", ["hybrid", "hard"])
 def test_guidance(make_pair: MakePair, tiny_batch: TrainingBatch, kind: str, steps: int) -> None:
     compare(make_pair(kind), tiny_batch, steps, GUIDANCE)
 
 
+@pytest.mark.stack_feature("aniso_noise", stack="diffusers")
 def test_anisotropic_noise(make_pair: MakePair, tiny_batch: TrainingBatch) -> None:
     aniso = {"ANISO_NOISE": True, "ANISO_NOISE_SIGMA_W": 0.5, "ANISO_NOISE_SIGMA_H": 1.5}
     pair = make_pair("hybrid", **aniso)

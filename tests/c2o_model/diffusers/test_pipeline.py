@@ -30,6 +30,7 @@ def images(tiny_batch: TrainingBatch) -> list[Tensor]:
 # ---- callback and progress bar
 
 
+@pytest.mark.stack_feature("callback", stack="diffusers")
 @pytest.mark.parametrize("kind", ["plain", "hybrid", "gaussian"])
 def test_the_callback_sees_every_step_and_may_leave_the_nodes_alone(
     make_pair: MakePair, images: list[Tensor], kind: str
@@ -89,6 +90,7 @@ def test_the_progress_bar_counts_steps_and_can_be_switched_off(
 # ---- states to start from
 
 
+@pytest.mark.stack_feature("init_state", stack="diffusers")
 @pytest.mark.parametrize("kind", KINDS)
 def test_starting_from_the_samplers_own_noise_changes_nothing(
     make_pair: MakePair, images: list[Tensor], kind: str
