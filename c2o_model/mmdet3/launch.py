@@ -79,11 +79,13 @@ def configuration(args: argparse.Namespace) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # it is Python, and mmengine raises anything
-        why = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise ConfigError(f"{path}: cannot be used ({type(error).__name__}: {why})") from error
-    for key in ("model", "work_dir"):
-        if key == "model" and key not in cfg:
-            raise ConfigError(f"{path}: has no {key}")
+        first: BaseException = error
+        while first.__cause__ or first.__context__:
+            first = first.__cause__ or first.__context__ or first
+        why = (str(first).strip() or "without a word").splitlines()[0]
+        raise ConfigError(f"{path}: cannot be used ({type(first).__name__}: {why})") from error
+    if "model" not in cfg:
+        raise ConfigError(f"{path}: has no model; begin with _base_ = one of configs/mmdet/_base_/models")
     from c2o_model.mmdet3 import detector as _detector  # noqa: F401  (registers C2OGND)
     from c2o_model.mmdet3 import results as _results  # noqa: F401  (registers C2OResults)
 
