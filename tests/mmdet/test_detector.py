@@ -186,6 +186,14 @@ def test_the_model_of_a_configuration_file_is_that_of_its_yaml(path: Path) -> No
         assert isinstance(MODELS.build(config.model), C2OGND)
 
 
+def test_the_configuration_of_the_page_is_one(tmp_path: Path) -> None:
+    page = Path("docs/mmdetection.md").read_text(encoding="utf-8")
+    lines = page[page.index("    custom_imports") : page.index("| mode |")].splitlines()
+    (tmp_path / "model.py").write_text("\n".join(line[4:] for line in lines), encoding="utf-8")
+    mm = MODELS.build(Config.fromfile(tmp_path / "model.py").model)
+    assert mm.core.settings.sampler.sample_step == 4 and mm.bbox_head is mm.core.head
+
+
 def test_the_keys_may_be_those_of_the_detector_alone() -> None:
     neck = {"type": "FPN", "in_channels": [64, 128, 256, 512], "out_channels": 32, "num_outs": 4}
     keys = {"NUM_CLASSES": 3, "HIDDEN_DIM": 32, "NUM_HEADS": 1, "NUM_PROPOSALS": 8}
