@@ -46,10 +46,11 @@ FEATURES = {
     "swin": "backbone: Swin",
     "efficientnet": "backbone: EfficientNet-Lite0",
 }
-SAMPLES_ONLY = "the pipeline samples; train with Detectron2 or MMDetection"
+SAMPLES_ONLY = (
+    "the pipeline samples; losses are there for a loop of one's own, else train with Detectron2 or MMDetection"
+)
 NO: Mapping[tuple[str, str], str] = {
     ("training", "diffusers"): SAMPLES_ONLY,
-    ("losses", "diffusers"): SAMPLES_ONLY,
     ("distillation", "diffusers"): SAMPLES_ONLY,
     ("processes", "diffusers"): SAMPLES_ONLY,
     (
