@@ -88,6 +88,19 @@ def test_guidance(make_pair: MakePair, tiny_batch: TrainingBatch, kind: str, ste
     compare(make_pair(kind), tiny_batch, steps, GUIDANCE)
 
 
+def test_steps_and_eta_come_from_the_call_or_the_options_or_the_parts(
+    make_pair: MakePair, tiny_batch: TrainingBatch
+) -> None:
+    pipeline, images = make_pair("hybrid")[1], list(tiny_batch.images)
+
+    def detect(*args: Any, **options: Any) -> list[list[Detections]]:
+        return pipeline(images, IDS, SEEDS, *args, options={D + k: v for k, v in options.items()}).detections
+
+    same(detect(SAMPLE_STEP=3, SAMPLE_ETA=0.5), detect(3, 0.5))
+    same(detect(3, 0.5, SAMPLE_STEP=4, SAMPLE_ETA=0.1), detect(3, 0.5))
+    same(detect(), detect(1, 1.0))  # SAMPLE_STEP's and SAMPLE_ETA's defaults
+
+
 @pytest.mark.stack_feature("aniso_noise", stack="diffusers")
 def test_anisotropic_noise(make_pair: MakePair, tiny_batch: TrainingBatch) -> None:
     aniso = {"ANISO_NOISE": True, "ANISO_NOISE_SIGMA_W": 0.5, "ANISO_NOISE_SIGMA_H": 1.5}

@@ -110,6 +110,7 @@ def test_the_example_of_the_page_runs(example: dict[str, Any]) -> None:
     assert all(p.grad is not None for n, p in example["detector"].named_parameters() if "class_logits" in n)
 
 
+@pytest.mark.stack_feature("losses", stack="diffusers")
 def test_training_on_collated_targets_is_c2os_own(example: dict[str, Any]) -> None:
     """The page's last block against DiffusionDet.losses with the same random numbers."""
     names, b, n = example, 2, 16

@@ -192,6 +192,7 @@ def test_a_generator_draws_the_seed(make_pair: MakePair, images: list[Tensor]) -
     same(a, b)
     assert not torch.equal(a[0][0].boxes, c[0][0].boxes)
     same(pipeline(images).detections, pipeline(images, range(4), [0]).detections)
+    same(pipeline(images, eval_seeds=np.int64(4)).detections, pipeline(images, eval_seeds=[4]).detections)
 
 
 # ---- errors
