@@ -55,7 +55,10 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     "gallery": (*_DETECTOR, "c2o_model/evaluation", "c2o_model/data", "c2o_model/gallery"),
     # Beside "evaluate", for rows of another stack (c2o_evidence.suite_stack).
     "diffusers": ("c2o_model/diffusers",),
-    "mmdet": ("c2o_model/mmdet3",),
+    "mmdet": (  # its detector is trained too, so it imports what training draws
+        *("c2o_model/mmdet3", "c2o_model/training", "c2o_model/data/coco_nodes.py", "c2o_model/evaluation/shared.py"),
+        "c2o_model/group.py",
+    ),
     "parity": ("c2o_evidence/parity.py",),
     "tables": tuple(f"c2o_evidence/{name}" for name in ("analysis", "figures", "tables", "stats.py")),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from c2o_evidence.atomic import atomic_write
-from c2o_evidence.digests import sha256_bytes
+from c2o_evidence.digests import sha256_bytes, sha256_file
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.limits import MAX_SUMS, MAX_TABLE
 from c2o_evidence.plain_file import read_plain
@@ -19,6 +19,7 @@ from c2o_evidence.published.identities import check_comparisons, check_summary
 from c2o_evidence.published.kinds import KINDS, kind_of, make_table
 from c2o_evidence.published.markers import Place, find_places, read_lines
 from c2o_evidence.published.sources import ALONE, REFERENCE, Source, find_alone, find_source
+from c2o_evidence.suite_stack import PARITY
 from c2o_evidence.sums import parse_sums
 from c2o_evidence.tables import build_all, main_markdown, summary_markdown
 from c2o_evidence.tsv import format_tsv
@@ -173,6 +174,9 @@ def _bound(source: Source, digests: Path, relative: str) -> Iterator[Finding]:
     listed, problems = parse_sums(read_plain(digests, MAX_SUMS))
     for problem in problems:
         yield Finding("malformed", f"{relative}/DIGESTS", problem.message, f"line {problem.line}")
+    own = digests.with_name("parity.tsv")  # follows from detections, which are not published
+    if own.is_file() and (found := sha256_file(own)) != (want := listed.get(PARITY, "")):
+        yield Finding("stale", f"{relative}/parity.tsv", f"is not {PARITY} of {relative}/DIGESTS", "", "", want, found)
     path = f"{relative}/tables/runs.tsv"
     for experiment, seed in source.suite.eval_jobs:
         names = {row.exp_id for row in source.suite.rows_of(experiment)}

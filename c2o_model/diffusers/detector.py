@@ -40,7 +40,8 @@ class C2ODetector(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, c2o: Mapping[str, Any]) -> None:
         super().__init__()
-        self.model = DiffusionDet(config_from_dict(c2o)).eval()
+        self._c2o = config_from_dict(c2o)
+        self.model = DiffusionDet(self._c2o).eval()
 
     @classmethod
     def from_c2o(cls, cfg: CfgNode, checkpoint: str | Path | None = None) -> C2ODetector:
@@ -69,8 +70,8 @@ class C2ODetector(ModelMixin, ConfigMixin):
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def c2o_config(self) -> CfgNode:
-        """C2O's configuration, checked."""
-        return config_from_dict(self.config.c2o)
+        """C2O's configuration, checked and frozen."""
+        return self._c2o
 
     def forward(
         self,

@@ -84,7 +84,7 @@ def _pixels(picture: Picture, number: int) -> Tensor:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             shape = list(picture.shape)
             raise ValueError(f"{what}: an array {shape} of {picture.dtype}; give uint8 [height, width, 3], RGB")
-        return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C"))  # a copy: PIL's are not writable
     if not isinstance(picture, Tensor):
         raise ValueError(
             f"{what}: a {type(picture).__name__}; give a PIL picture, a uint8 tensor [3,H,W] or an array [H,W,3]"

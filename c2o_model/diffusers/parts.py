@@ -1,12 +1,19 @@
-"""The schedulers of a detector, and whether schedulers and a detector belong together."""
+"""The parts of a pipeline: which schedulers a detector has, what belongs together, and which a file may name."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from c2o_model.diffusers.box_scheduler import DDIMBoxScheduler
 from c2o_model.diffusers.gaussian_label_scheduler import GaussianLabelScheduler
 from c2o_model.diffusers.label_scheduler import D3PMLabelScheduler
 from c2o_model.diffusers.walk import LabelScheduler
 from c2o_model.settings import Settings
+
+PARTS = ("detector", "box_scheduler", "label_scheduler")
+PACKAGE = __name__.rpartition(".")[0]
 
 
 def box_scheduler_of(settings: Settings) -> DDIMBoxScheduler:
@@ -58,3 +65,21 @@ def check_parts(settings: Settings, boxes: DDIMBoxScheduler, labels: LabelSchedu
         for name in names:
             if own.config[name] != wanted.config[name]:
                 raise ValueError(f"{part}: {name} is {own.config[name]}, but the detector has {wanted.config[name]}")
+
+
+def check_index(path: Path, names: Sequence[str]) -> None:
+    """Refuse a ``model_index.json`` whose components ``names`` are not C2O's: it says which modules are imported.
+
+    Raises:
+        ValueError: naming the file and the component.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON ({error}); save the pipeline again") from None
+    for name in names:
+        found = index.get(name) if isinstance(index, dict) else None
+        absent = name == "label_scheduler" and found in (None, [None, None])
+        own = isinstance(found, list) and len(found) == 2 and str(found[0]).startswith(f"{PACKAGE}.")
+        if not absent and not own:
+            raise ValueError(f"{path}: {name}: {found!r} is no component of {PACKAGE}; save the pipeline again")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from c2o_model.data.inference import InferenceBatch
 from c2o_model.diffusers.box_scheduler import DDIMBoxScheduler
 from c2o_model.diffusers.detector import C2ODetector
 from c2o_model.diffusers.images import EncodedBatch, Picture, batches_of, count_of
-from c2o_model.diffusers.parts import box_scheduler_of, check_parts, label_scheduler_of
+from c2o_model.diffusers.parts import PARTS, box_scheduler_of, check_index, check_parts, label_scheduler_of
 from c2o_model.diffusers.state import NAMES, Start, State, changed_by
 from c2o_model.diffusers.walk import LabelScheduler, ScheduledWalk
 from c2o_model.evaluation.run import EvalRow
@@ -35,6 +36,7 @@ from c2o_model.settings import Settings
 OnStepEnd = Callable[["HybridDiffusionPipeline", int, int, dict[str, Any]], Mapping[str, Any] | None]
 After = Callable[[int, int, NodeState], NodeState]
 OUTPUT_TYPES = ("pt", "np")
+STEP, ETA = "MODEL.DiffusionDet.SAMPLE_STEP", "MODEL.DiffusionDet.SAMPLE_ETA"
 
 
 @dataclass
@@ -84,9 +86,26 @@ class HybridDiffusionPipeline(DiffusionPipeline):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> HybridDiffusionPipeline:
-        """As DiffusionPipeline's, from safetensors only: see :meth:`C2ODetector.from_pretrained`."""
+        """What :meth:`save_pretrained` has written, on the processor; nothing is unpickled or fetched.
+
+        ``DiffusionPipeline.from_pretrained`` knows only the pipelines of Diffusers itself, hence this class's.
+
+        Args:
+            pretrained_model_name_or_path: a directory. kwargs: as DiffusionPipeline's, e.g. ``box_scheduler=`` to take
+                the place of the saved one.
+
+        Raises:
+            ValueError: it is no such directory, or names components that are not C2O's.
+        """
+        directory = Path(pretrained_model_name_or_path)
+        if not (directory / cls.config_name).is_file():
+            raise ValueError(
+                f"{directory}: no {cls.config_name} there; give a directory that save_pretrained has written, or make "
+                "the pipeline with from_c2o"
+            )
+        check_index(directory / cls.config_name, [name for name in PARTS if kwargs.get(name) is None])
         kwargs |= {"use_safetensors": True, "low_cpu_mem_usage": False}
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        return super().from_pretrained(directory, **kwargs)
 
     def encode_images(
         self, images: Picture | Sequence[Picture], image_ids: Sequence[int] | None = None
@@ -125,7 +144,7 @@ class HybridDiffusionPipeline(DiffusionPipeline):
             images: B pictures, see :func:`c2o_model.diffusers.images.batches_of`; neighbours of one size run together.
             image_ids: B numbers that key the noise, with the eval seed; default 0..B-1.
             eval_seeds: one or S seeds, with each of which every picture is sampled; default 0.
-            num_inference_steps: k; default SAMPLE_STEP of the configuration.
+            num_inference_steps: k; default SAMPLE_STEP of ``options``, else that of the configuration.
             eta: default SAMPLE_ETA of ``options``, else that of the box scheduler.
             generator: draws one eval seed, in place of ``eval_seeds``.
             init_state: the nodes to start from, at noise level T-1: boxes [M,N,4] in signal space
@@ -147,8 +166,8 @@ class HybridDiffusionPipeline(DiffusionPipeline):
         names = callback_on_step_end_tensor_inputs
         self._check(images, image_ids, features, names, output_type)
         seeds = _seeds(eval_seeds, generator)
-        encoded = self.encode_images(images, image_ids) if features is None else list(features)
         settings = self._settings(num_inference_steps, eta, options or {})
+        encoded = self.encode_images(images, image_ids) if features is None else list(features)
         steps = settings.sampler.sample_step
         pictures = sum(len(one.batch.image_ids) for one in encoded)
         each = len(seeds) * settings.sampler.sample_restarts
@@ -225,16 +244,17 @@ class HybridDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"the detector computes in float32, not in {self.dtype}; load it again")
 
     def _settings(self, steps: int | None, eta: float | None, options: Mapping[str, Any]) -> Settings:
-        """The configuration's values with those of this call."""
-        cfg = self.detector.c2o_config()
-        steps = typed_config(cfg).sampler.sample_step if steps is None else steps
-        if eta is None and "MODEL.DiffusionDet.SAMPLE_ETA" not in options:
-            eta = self.box_scheduler.config.eta
-        given = {} if eta is None else {"MODEL.DiffusionDet.SAMPLE_ETA": float(eta)}
-        settings = EvalRow("", steps, (*options.items(), *given.items())).settings(cfg)
-        self.box_scheduler.set_timesteps(steps)
-        if self.label_scheduler is not None:
-            self.label_scheduler.set_timesteps(steps)
+        """The configuration's values with those of this call, for which the schedulers are set."""
+        cfg, given = self.detector.c2o_config(), dict(options)
+        if steps is not None:
+            given[STEP] = steps
+        if eta is not None or ETA not in given:
+            given[ETA] = float(self.box_scheduler.config.eta if eta is None else eta)
+        steps = given.pop(STEP, typed_config(cfg).sampler.sample_step)
+        settings = EvalRow("", steps, tuple(given.items())).settings(cfg)
+        for scheduler in (self.box_scheduler, self.label_scheduler):
+            if scheduler is not None:
+                scheduler.set_timesteps(steps)
         return settings
 
     @contextmanager
@@ -255,7 +275,7 @@ def _seeds(eval_seeds: int | Sequence[int] | None, generator: torch.Generator | 
         return [int(torch.randint(2**31, (1,), generator=generator, device=generator.device))]
     if eval_seeds is None:
         return [0]
-    seeds = [eval_seeds] if isinstance(eval_seeds, int) else [int(seed) for seed in eval_seeds]
+    seeds = [int(eval_seeds)] if isinstance(eval_seeds, Integral) else [int(seed) for seed in eval_seeds]
     if not seeds:
         raise ValueError("eval_seeds: there is none; give at least one")
     return seeds

@@ -6,7 +6,7 @@
 CFG is the C2O configuration of the model (YAML). A .safetensors is read only where its digest beside it holds, a .pth
 with weights_only=True; a released DiffusionDet file counts as one of C2O. There and back gives the same bits. OUT
 carries the metadata of IN and its sha256 (parent_sha256); a .safetensors gets its digest beside it. A pretrained
-backbone without head is converted as it is. Needs no MMDetection.
+backbone without head is converted as it is. MMDetection is needed only to read what its Runner has saved.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import hashlib
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +112,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def read_mmdet(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """``state_dict`` of a checkpoint of MMDetection and the metadata of the C2O checkpoint that it came from, if any.
+    """``state_dict`` of a checkpoint of MMDetection, with the metadata of the C2O checkpoint that it came from, if any.
 
     Raises:
         CheckpointError: the file is missing, needs more than weights_only=True, or holds no state dict.
@@ -119,24 +121,28 @@ def read_mmdet(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from torch import Tensor
 
     from c2o_model.checkpoint import CheckpointError
+    from c2o_model.mmdet3.launch import runner_files
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    runner = find_spec("mmengine") is not None
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with runner_files() if runner else nullcontext():
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on rubbish torch's unpickler raises nearly anything
         why = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path}: refused: it does not load with weights_only=True ({why}); of a file with a Runner's state take "
-            "the one that CheckpointHook(published_keys=['meta', 'state_dict']) writes"
-        ) from error
+        more = "" if runner else "; what a Runner saves beside weights is only read after `make mmdet`"
+        raise CheckpointError(f"{path}: refused: it does not load with weights_only=True ({why}){more}") from error
     state = loaded.get("state_dict") if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state_dict of tensors; is it a checkpoint of MMDetection?")
     meta = loaded.get("meta")
-    kept = meta.get("c2o") if isinstance(meta, dict) else None
-    known = {str(k): str(v) for k, v in kept.items()} if isinstance(kept, dict) else {}
-    return {str(name): value for name, value in state.items()}, known
+    meta = meta if isinstance(meta, dict) else {}
+    kept = meta.get("c2o") if isinstance(meta.get("c2o"), dict) else {}
+    told = {str(key): str(value) for key, value in kept.items()}
+    if type(meta.get("iter")) is int:  # a Runner has trained it
+        told["iterations"] = str(meta["iter"])
+    return {str(name): value for name, value in state.items()}, told
 
 
 def _run(args: argparse.Namespace) -> str:

@@ -33,6 +33,7 @@ from c2o_model.settings import Settings
 from c2o_model.training import processes
 from c2o_model.training.split import Part, on_device
 
+LEVELS = "MODEL.ROI_HEADS.IN_FEATURES"
 OTHER_LOOP = "this stack trains without it; train with python -m c2o_model.train_net and convert the checkpoint"
 
 
@@ -64,6 +65,8 @@ class C2OGND(BaseDetector):
         data_preprocessor: of images; they arrive here normalised and padded.
     """
 
+    core: DiffusionDet
+
     def __init__(
         self,
         backbone: Mapping[str, Any],
@@ -78,7 +81,7 @@ class C2OGND(BaseDetector):
         if isinstance(data_preprocessor, Mapping):  # here: the base class looks for it in a runner's scope only
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.cfg = _checked(c2o, neck, first_level)
+        self.cfg = _checked(c2o, backbone if neck is None else neck, first_level)
         self.train_seed, self.eval_seed = train_seed, eval_seed
         self._steps = 0  # of training so far, where no runner counts them
         self.backbone = MODELS.build(backbone)
@@ -87,8 +90,6 @@ class C2OGND(BaseDetector):
         core = _core(self.cfg, Pyramid(self.backbone, self.neck if neck is not None else None, first_level))
         self.bbox_head = core.head
         self.__dict__["core"] = core  # no submodule: its parameters are this module's already
-
-    core: DiffusionDet
 
     def train(self, mode: bool = True) -> C2OGND:
         """As nn.Module's; a frozen backbone (SOLVER.BACKBONE_MULTIPLIER 0) stays in evaluation mode."""
@@ -225,21 +226,26 @@ def _whwh(data_samples: Sequence[Any], device: torch.device) -> Tensor:
     return torch.tensor(sizes, dtype=torch.float32, device=device)
 
 
-def _checked(c2o: Mapping[str, Any], neck: Mapping[str, Any] | None, first_level: int) -> CfgNode:
-    """The C2O configuration of ``c2o``; the head reads four levels of the neck where it does not say."""
+def _checked(c2o: Mapping[str, Any], pyramid: Mapping[str, Any], first_level: int) -> CfgNode:
+    """The C2O configuration of ``c2o``, held against what ``pyramid`` (neck, or backbone with its own) says it gives.
+
+    Raises:
+        ConfigError: naming the key.
+    """
     values = _plain(c2o)
-    whole = any(key in ("MODEL", "INPUT", "SOLVER", "TEST", "MODEL_EMA") or "." in key for key in values)
-    cfg = config_from_dict(values if whole else {"MODEL": {"DiffusionDet": values}}).clone()
-    cfg.defrost()
-    if "IN_FEATURES" not in str(values):
-        cfg.MODEL.ROI_HEADS.IN_FEATURES = [f"p{first_level + i}" for i in range(4)]
-    channels = cfg.MODEL.DiffusionDet.HIDDEN_DIM if neck is None else neck["out_channels"]
-    if channels != cfg.MODEL.DiffusionDet.HIDDEN_DIM:
+    whole = any(key in ("MODEL", "INPUT", "SOLVER", "TEST") or "." in key for key in values)
+    four = {LEVELS: [f"p{first_level + i}" for i in range(4)]}  # where the keys do not say which levels the head reads
+    cfg = config_from_dict({**four, **(values if whole else {"MODEL": {"DiffusionDet": values}})})
+    dim, channels = cfg.MODEL.DiffusionDet.HIDDEN_DIM, pyramid.get("out_channels")
+    if channels not in (None, dim):
         raise ConfigError(
-            f"MODEL.DiffusionDet.HIDDEN_DIM: {cfg.MODEL.DiffusionDet.HIDDEN_DIM}, but the neck has {channels} channels "
-            "(neck.out_channels); set them equal"
+            f"MODEL.DiffusionDet.HIDDEN_DIM: {dim}, but the pyramid has {channels} channels (out_channels); set them "
+            "equal"
         )
-    cfg.freeze()
+    given = [f"p{first_level + i}" for i in range(pyramid.get("num_outs", 0))]
+    missing = [name for name in cfg.MODEL.ROI_HEADS.IN_FEATURES if given and name not in given]
+    if missing:
+        raise ConfigError(f"{LEVELS}: {missing[0]} is not one of {', '.join(given)}, which the neck gives (num_outs)")
     return cfg
 
 

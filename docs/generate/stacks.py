@@ -46,7 +46,25 @@ FEATURES = {
     "swin": "backbone: Swin",
     "efficientnet": "backbone: EfficientNet-Lite0",
 }
-NO: Mapping[tuple[str, str], str] = {}
+SAMPLES_ONLY = (
+    "the pipeline samples; losses are there for a loop of one's own, else train with Detectron2 or MMDetection"
+)
+NO: Mapping[tuple[str, str], str] = {
+    ("training", "diffusers"): SAMPLES_ONLY,
+    ("distillation", "diffusers"): SAMPLES_ONLY,
+    ("processes", "diffusers"): SAMPLES_ONLY,
+    (
+        "checkpoint_to_c2o",
+        "diffusers",
+    ): "nothing is trained there, so the weights are those of a checkpoint of C2O already",
+    ("distillation", "mmdet"): "a student needs its teacher's sampler; train it with `train_net`, then convert it",
+    (
+        "init_state",
+        "mmdet",
+    ): "predict mode draws the nodes by image and eval seed; tensor mode takes nodes, for one step",
+    ("callback", "mmdet"): "mmengine's hooks see batches, not sampling steps",
+    ("efficientnet", "mmdet"): "MMDetection has no such backbone",
+}
 """Why a stack does not have a feature, by (feature, stack)."""
 
 

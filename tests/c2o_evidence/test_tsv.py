@@ -51,7 +51,7 @@ def test_results_have_the_promised_columns():
 
 def test_there_is_a_schema_for_every_table():
     tables = {"results", "timing", "attention", "summary", "main", "comparisons", "curve"}
-    tables |= {"per_class", "variance", "precision_recall", "confusion", "errors"}
+    tables |= {"per_class", "variance", "precision_recall", "confusion", "errors", "parity"}
     assert set(TABLES) == tables | {"manifest", "results_manifest", "deliverables"}
 
 

@@ -49,6 +49,7 @@ NOT_PARSERS = {
     "slots.directory.open_lock": WRITES,
     "slots.holders.holders": "reads with holders.parse_holder, which has a property test beside its others",
     "suite_check._read_data": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
+    "suite_stack.pins_of": "looks for `NAME==VERSION` in a file of the checkout",
     "suite_check._read_main_table": "reads with yaml_file.load_yaml a file of the checkout, checked by its schema",
     "tables.command.tables_command": COPIES,
     "trained.TrainedStore.claim": WRITES,

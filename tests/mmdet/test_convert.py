@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
+from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from c2o_model.checkpoint import read_checkpoint, save_checkpoint
@@ -59,6 +60,7 @@ def same_bits(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(bits(a[name]), bits(b[name])) for name in a)
 
 
+@pytest.mark.stack_feature("checkpoint_from_c2o", "checkpoint_to_c2o", stack="mmdet")
 @pytest.mark.parametrize("name", list(SHOWN))
 def test_there_and_back_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "_own_state", lambda cfg: own_state(name))
@@ -174,6 +176,15 @@ def test_wrong_files_are_errors_of_one_line(tmp_path: Path, capsys: pytest.Captu
     assert "the file was changed or truncated; it is not loaded" in error(capsys)
 
 
+def test_what_a_runner_saves_is_read(tmp_path: Path) -> None:
+    buffer = HistoryBuffer([1.5, 2.5], [1, 1])
+    torch.save(
+        {"meta": {"iter": 30, "time": "now"}, "state_dict": own_state("r18"), "message_hub": buffer}, tmp_path / "b"
+    )
+    state, metadata = convert.read_mmdet(tmp_path / "b")
+    assert same_bits(state, own_state("r18")) and metadata == {"iterations": "30"}
+
+
 class Trap:
     """What unpickling would run."""
 
@@ -187,9 +198,10 @@ def test_nothing_of_a_foreign_file_is_run(
     b, c = tmp_path / "b.pth", tmp_path / "c.safetensors"
     torch.save({"state_dict": {"bbox_head.x": torch.zeros(1)}, "message_hub": Trap()}, b)
     assert run("to-c2o", b, c) == 2
-    text = error(capsys)
-    assert text.startswith(f"{b}: refused: it does not load with weights_only=True (")
-    assert text.endswith("take the one that CheckpointHook(published_keys=['meta', 'state_dict']) writes")
+    assert error(capsys).startswith(f"{b}: refused: it does not load with weights_only=True (")
+    monkeypatch.setattr(convert, "find_spec", lambda name: None)
+    assert run("to-c2o", b, c) == 2
+    assert error(capsys).endswith("; what a Runner saves beside weights is only read after `make mmdet`")
     assert not Path("it-was-run").exists() and not c.exists()
 
 

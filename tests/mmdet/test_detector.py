@@ -186,6 +186,14 @@ def test_the_model_of_a_configuration_file_is_that_of_its_yaml(path: Path) -> No
         assert isinstance(MODELS.build(config.model), C2OGND)
 
 
+def test_the_configuration_of_the_page_is_one(tmp_path: Path) -> None:
+    page = Path("docs/mmdetection.md").read_text(encoding="utf-8")
+    lines = page[page.index("    custom_imports") : page.index("| mode |")].splitlines()
+    (tmp_path / "model.py").write_text("\n".join(line[4:] for line in lines), encoding="utf-8")
+    mm = MODELS.build(Config.fromfile(tmp_path / "model.py").model)
+    assert mm.core.settings.sampler.sample_step == 4 and mm.bbox_head is mm.core.head
+
+
 def test_the_keys_may_be_those_of_the_detector_alone() -> None:
     neck = {"type": "FPN", "in_channels": [64, 128, 256, 512], "out_channels": 32, "num_outs": 4}
     keys = {"NUM_CLASSES": 3, "HIDDEN_DIM": 32, "NUM_HEADS": 1, "NUM_PROPOSALS": 8}
@@ -195,8 +203,23 @@ def test_the_keys_may_be_those_of_the_detector_alone() -> None:
     assert logits.shape == (1, 1, 8, 3) and boxes.shape == (1, 1, 8, 4)
     with pytest.raises(ConfigError, match=f"^{KEY}.NUM_CLASES: unknown configuration key; did you mean {KEY}.NUM_CLA"):
         MODELS.build({**made, "c2o": {"NUM_CLASES": 3}})
-    with pytest.raises(ConfigError, match=f"^{KEY}.HIDDEN_DIM: 64, but the neck has 32 channels"):
+    with pytest.raises(ConfigError, match=f"^{KEY}.HIDDEN_DIM: 64, but the pyramid has 32 channels"):
         MODELS.build({**made, "c2o": {**keys, "HIDDEN_DIM": 64}})
+    with pytest.raises(ConfigError, match="^MODEL.ROI_HEADS.IN_FEATURES: p6 is not one of p3, p4, p5, which the neck"):
+        MODELS.build({**made, "c2o": keys, "first_level": 3, "neck": {**neck, "num_outs": 3}})
+
+
+def test_initialising_leaves_the_head_as_it_was_built() -> None:
+    neck = {"type": "FPN", "in_channels": [64, 128, 256, 512], "out_channels": 32, "num_outs": 4}
+    keys = {"NUM_CLASSES": 3, "HIDDEN_DIM": 32, "NUM_HEADS": 1, "NUM_PROPOSALS": 8}
+    made = {"type": "C2OGND", "backbone": {"type": "ResNet", "depth": 18}, "neck": neck, "c2o": keys}
+    mm = MODELS.build(made)
+    before = {name: value.clone() for name, value in mm.state_dict().items()}
+    mm.init_weights()  # as a runner does
+    moved = {name.partition(".")[0] for name, value in mm.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"backbone", "neck"}
+    prior = mm.bbox_head.head_series[0].class_logits.bias  # that of the focal loss: log(0.01 / 0.99)
+    torch.testing.assert_close(prior, torch.full((3,), -4.59512))
 
 
 @pytest.mark.parametrize("key", ["SAMPLER_DISTILL", "CONSISTENCY_DISTILL", "USE_FED_LOSS"])

@@ -27,9 +27,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 @torch.no_grad()
-def differences(pair: Pair) -> dict[str, float]:
+def differences(pair: Pair, number: int = 1) -> dict[str, float]:
     """Of one padded picture of unequal sides: the largest differences by quantity."""
-    (height, width), image = pair.size, picture(pair.size, 1)
+    (height, width), image = pair.size, picture(pair.size, number)
     batch = preprocessed(pair.mm, [image], [data_sample(pair.size, 11)])
     assert batch["inputs"].shape[2:] != (height, width)  # it is padded
     normal = pair.core.normalise([image])

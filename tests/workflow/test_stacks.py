@@ -20,7 +20,7 @@ rows:
   - {exp_id: core_1, experiment: warmstart, sample_step: 1}
   - {exp_id: core_4, experiment: warmstart, sample_step: 4}
   - {exp_id: diffusers_4, experiment: warmstart, sample_step: 4, stack: diffusers}
-reduced: {train_seeds: [0]}
+reduced: {train_seeds: [0], eval_seeds: [0, 1]}
 """
 OTHER = SUITE.replace("stacked", "others").replace("diffusers", "mmdet")
 # Modules that Python does not find, whatever is installed.

@@ -129,6 +129,9 @@ def test_a_fault_in_the_attention_table_is_named(copy: Path, capsys) -> None:
     edit(copy / "docs/suites.md", "suite=attention_bench table=summary", "suite=step_curve table=attention")
     status, _, err = check(copy, capsys)
     assert status == 2 and ": suite=step_curve has no attention benchmark here (manifests/reference/step_curve/" in err
+    edit(copy / "docs/suites.md", "suite=step_curve table=attention", "suite=step_curve table=parity")
+    status, _, err = check(copy, capsys)
+    assert status == 2 and ": suite=step_curve has no comparison of stacks here (manifests/reference/step_curve/" in err
 
 
 def test_one_edited_cell_is_one_finding_and_write_puts_it_right(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

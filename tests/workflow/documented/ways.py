@@ -93,6 +93,15 @@ WAYS = (
     dry_run(r"make (test|check)", ("make ", "make -n ")),
     elsewhere(r"make stack_parity", "tests/mmdet/test_stack_parity.py::test_three_stacks_enter_one_deliverable"),
     elsewhere(r"make docs", "tests/docs/test_site.py::site"),
+    # other stacks
+    elsewhere(
+        r"python -m c2o_model\.mmdet3\.from_c2o .*",
+        "tests/mmdet/test_from_c2o.py::test_the_command_prints_a_file_that_gives_the_model",
+    ),
+    elsewhere(
+        r"python -m c2o_model\.mmdet3\.convert .*",
+        "tests/mmdet/test_convert.py::test_files_there_and_back_with_metadata_and_parents",
+    ),
     # snakemake and c2o run
     elsewhere(
         r"snakemake --workflow-profile profiles/slurm .*",
