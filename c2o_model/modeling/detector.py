@@ -93,16 +93,9 @@ class DiffusionDet(nn.Module):
                     f"MODEL.DiffusionDet.HIDDEN_DIM: {settings.head.hidden_dim}, but {name} has "
                     f"{shapes[name].channels} channels (MODEL.FPN.OUT_CHANNELS); set them equal"
                 )
-        pooler = NodePooler(
-            [shapes[f].stride for f in in_features],
-            cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
-            settings.roi.roi_align_impl,
-            settings.roi.roi_canonical_size,
-            settings.roi.roi_canonical_level,
-        )
         return {
             "backbone": backbone,
-            "head": attach_graph(_build_head(settings, pooler), settings),
+            "head": build_head(cfg, settings, [shapes[f].stride for f in in_features]),
             "normalise": PixelNormaliser(
                 cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, backbone.size_divisibility, cfg.INPUT.FORMAT == "BGR"
             ),
@@ -255,10 +248,18 @@ def build_label_process(settings: Settings) -> LabelDiffusion | GaussianLabels |
     return LabelDiffusion(settings.head.num_classes, label.label_d3pm_kernel, keep)
 
 
-def _build_head(settings: Settings, pooler: NodePooler) -> DynamicHead:
+def build_head(cfg: CfgNode, settings: Settings, strides: Sequence[int]) -> DynamicHead:
+    """The dynamic head of ``cfg`` with the modules that are switched on, for pyramid levels of these strides, in px."""
+    pooler = NodePooler(
+        strides,
+        cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
+        settings.roi.roi_align_impl,
+        settings.roi.roi_canonical_size,
+        settings.roi.roi_canonical_level,
+    )
     dim = settings.head.hidden_dim
     label, geo, quality = settings.label, settings.geo_feat, settings.quality
-    return DynamicHead(
+    head = DynamicHead(
         settings.head,
         pooler,
         settings.diffusion.diffusion_timesteps,
@@ -279,3 +280,4 @@ def _build_head(settings: Settings, pooler: NodePooler) -> DynamicHead:
         geo_feat_mode=geo.geo_feat_mode,
         quality_head=QualityHead(dim, quality.quality_hidden) if quality.quality_head else None,
     )
+    return attach_graph(head, settings)
