@@ -93,7 +93,12 @@ def _take(args: argparse.Namespace, root: Path) -> None:
         rule="mmdet_results",
         inputs={"data": args.data / manifests.NAME, "model": model},
         outputs={"results": out / "results.tsv", "detections": out / "detections.safetensors"},
-        parameters={"stack": "mmdet", "packages": about["packages"], "config_sha256": about["config_sha256"]},
+        parameters={
+            "stack": "mmdet",
+            "stack_code_sha256": code_digest(root, "mmdet"),
+            "packages": about["packages"],
+            "config_sha256": about["config_sha256"],
+        },
         lock_sha256=sha256_file(root / "requirements" / "lock.txt"),
         code_sha256=identity["code_sha256"],
         started=started,
