@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 USER_ERROR = 2
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from c2o_model.data.errors import DataError
 
     try:
-        _take(args, Path(__file__).resolve().parents[2])
+        _take(args, ROOT)
     except (EvidenceError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
@@ -92,7 +93,12 @@ def _take(args: argparse.Namespace, root: Path) -> None:
         rule="mmdet_results",
         inputs={"data": args.data / manifests.NAME, "model": model},
         outputs={"results": out / "results.tsv", "detections": out / "detections.safetensors"},
-        parameters={"stack": "mmdet", "packages": about["packages"], "config_sha256": about["config_sha256"]},
+        parameters={
+            "stack": "mmdet",
+            "stack_code_sha256": code_digest(root, "mmdet"),
+            "packages": about["packages"],
+            "config_sha256": about["config_sha256"],
+        },
         lock_sha256=sha256_file(root / "requirements" / "lock.txt"),
         code_sha256=identity["code_sha256"],
         started=started,
