@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -202,22 +203,28 @@ def run(
 ) -> tuple[int, str]:
     """`(exit status, output)` of a command; its output also into the log, its progress onto the screen.
 
-    It holds our lock too: if we are killed, other builds wait until the orphan is done.
+    It holds our lock too: if we are killed, other builds wait until the orphan is done. An interrupt reaches it and all
+    that it has started, and is waited for.
     """
     log.write(f"\n$ {' '.join(command)}\n")
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-        errors="replace", env=dict(environ), pass_fds=tuple(held),
+        errors="replace", env=dict(environ), pass_fds=tuple(held), start_new_session=True,
     )  # fmt: skip
     lines = []
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        log.write(line)
-        text, important = progress(line)
-        if text:
-            screen.now(text, important)
-    return process.wait(), "".join(lines)
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            log.write(line)
+            text, important = progress(line)
+            if text:
+                screen.now(text, important)
+        return process.wait(), "".join(lines)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
 
 
 def provide(root: Path, folder: Path, log: TextIO, screen: Screen) -> Path:

@@ -210,10 +210,11 @@ class TestBuild:
         )
         assert [path.name for path in (tmp_path / "wheels").iterdir()] == [".key.lock"]
 
-    def test_one_that_is_killed_is_built_again(
-        self, scripts: SimpleNamespace, pip: Callable[[str], Path], tmp_path: Path
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+    def test_one_that_is_stopped_is_built_again(
+        self, scripts: SimpleNamespace, pip: Callable[[str], Path], tmp_path: Path, how: signal.Signals
     ) -> None:
-        python = pip("import time; print('[1/77] c++ -c a.cpp', flush=True); time.sleep(60)")
+        python = pip("import time; print('[1/77] c++ -c a.cpp', flush=True); time.sleep(1)")
         program = (
             "import io, pathlib, sys, install, mmcv_wheel\n"
             f"sys.executable = {str(python)!r}\n"
@@ -225,14 +226,14 @@ class TestBuild:
         )
         environ = dict(os.environ, PYTHONPATH=str(ROOT / "requirements"), TMPDIR=str(tmp_path))
         with subprocess.Popen(
-            [PYTHON, "-c", program], stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True
+            [PYTHON, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
         ) as running:
             assert running.stdout is not None
             while "[1/77]" not in running.stdout.readline():
                 assert running.poll() is None
-            os.killpg(running.pid, signal.SIGKILL)
+            running.send_signal(how)
         folder = tmp_path / "wheels" / "key"
-        assert running.returncode == -signal.SIGKILL and scripts.mmcv_wheel.cached(folder) is None
+        assert running.returncode == -how and scripts.mmcv_wheel.cached(folder) is None
         pip(self.BUILDS)
         screen, _ = self.screen(scripts)
         assert scripts.mmcv_wheel.provide(ROOT, folder, io.StringIO(), screen).read_bytes() == b"operators"

@@ -52,8 +52,8 @@ def read_weights(path: Path) -> tuple[dict[str, Any], int]:
     from c2o_model.checkpoint import CheckpointError
     from c2o_model.mmdet3.convert import read_mmdet
 
+    state, known = read_mmdet(path)
     with launch.runner_files():
-        state, known = read_mmdet(path)
         meta = torch.load(path, map_location="cpu", weights_only=True).get("meta", {})
     seed = known.get("train_seed", meta.get("seed") if isinstance(meta, dict) else None)
     try:

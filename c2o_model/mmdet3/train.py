@@ -38,6 +38,8 @@ def _train(args: argparse.Namespace) -> None:
         if last is None:
             raise launch.ConfigError(f"--resume: {cfg.work_dir} has no checkpoint; leave --resume away to begin anew")
         cfg.resume, cfg.load_from = True, last
+    if cfg.get("load_from") and not Path(cfg.load_from).is_file():
+        raise launch.ConfigError(f"load_from: {cfg.load_from}: no such checkpoint; {args.config} says how it is made")
     with launch.runner_files():
         Runner.from_cfg(cfg).train()
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E402
-"""What tests of running MMDetection share: the embedded set in small, a quick model on it, its configuration as a file."""
+"""What tests of running MMDetection share: the embedded set in small, and arguments for the command line."""
 
 from __future__ import annotations
 

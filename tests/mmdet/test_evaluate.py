@@ -39,7 +39,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("shorter", [0, 112])
 def test_the_same_detections_in_the_same_order(some: CocoSplit, checkpoint: Path, shorter: int) -> None:
-    cfg = load_config(WARMSTART, ["INPUT.MIN_SIZE_TRAIN", (shorter,), "INPUT.MIN_SIZE_TEST", shorter, "INPUT.MAX_SIZE_TEST", 1333])
+    cfg = load_config(
+        WARMSTART, ["INPUT.MIN_SIZE_TRAIN", (shorter,), "INPUT.MIN_SIZE_TEST", shorter, "INPUT.MAX_SIZE_TEST", 1333]
+    )
     theirs = list(in_mmdet.evaluate(cfg, checkpoint, some, ROWS, [0, 3]))
     assert [(r.exp_id, r.eval_seed) for r in theirs] == [("one", 0), ("one", 3), ("four", 0), ("four", 3)]
     alone = [run for row in ROWS for seed in (0, 3) for run in evaluate(cfg, checkpoint, some, [row], [seed])]

@@ -18,6 +18,7 @@ from c2o_model.mmdet3.test import read_weights
 
 TOY = "configs/mmdet/toy.py"
 FEW = {
+    "load_from": None,
     "train_dataloader.dataset.indices": 8,
     "train_dataloader.batch_size": 2,
     "val_dataloader.dataset.indices": 3,
@@ -36,14 +37,15 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_the_same_command_trains_the_same_and_a_resumed_one_too(options: Options, tmp_path: Path) -> None:
     two = {**FEW, "train_cfg.max_epochs": 2, "param_scheduler.1.T_max": 2}
-    for work in ("a", "b", "stopped"):
-        epochs = {"train_cfg.max_epochs": 1} if work == "stopped" else {}
-        assert train.main([TOY, *options({**two, **epochs}, work)]) == 0
+    for work in ("a", "b"):
+        assert train.main([TOY, *options(two, work)]) == 0
     straight = weights(tmp_path / "a/epoch_2.pth")
     assert same(straight, weights(tmp_path / "b/epoch_2.pth"))
     assert not same(straight, weights(tmp_path / "a/epoch_1.pth"))
-    assert train.main([TOY, "--resume", *options(two, "stopped")]) == 0
-    assert same(straight, weights(tmp_path / "stopped/epoch_2.pth"))
+    (tmp_path / "b/epoch_2.pth").unlink()  # as if it had been stopped in its second epoch
+    (tmp_path / "b/last_checkpoint").write_text(str(tmp_path / "b/epoch_1.pth"))
+    assert train.main([TOY, "--resume", *options(two, "b")]) == 0
+    assert same(straight, weights(tmp_path / "b/epoch_2.pth"))
     assert train.main([TOY, "--seed", "1", *options(FEW, "other")]) == 0
     assert not same(weights(tmp_path / "a/epoch_1.pth"), weights(tmp_path / "other/epoch_1.pth"))
     assert [read_weights(tmp_path / f"{work}/epoch_1.pth")[1] for work in ("a", "other")] == [0, 1]
@@ -66,8 +68,15 @@ def test_help_teaches(command: object, capsys: pytest.CaptureFixture[str]) -> No
         (["none.py"], "error: none.py: no such configuration; those of C2O are in configs/mmdet\n"),
         ([TOY, "--cfg-options", "batch"], "error: --cfg-options: 'batch' is not K=V\n"),
         ([TOY, "--resume", "--work-dir", "nowhere"], "error: --resume: nowhere has no checkpoint; leave --resume away"),
-        ([TOY, "--cfg-options", "model.c2o.MODEL.DiffusionDet.NHEADS=3"], "error: MODEL.DiffusionDet.HIDDEN_DIM: 64"),
-        ([TOY, "--cfg-options", "train_dataloader.dataset.data_root=nowhere/"], "nowhere/train.json'\n"),
+        ([TOY, "--cfg-options", "load_from=no.pth"], f"error: load_from: no.pth: no such checkpoint; {TOY} says how"),
+        (
+            [TOY, "--cfg-options", "load_from=None", "model.c2o.MODEL.DiffusionDet.NHEADS=3"],
+            "error: MODEL.DiffusionDet.NHEADS: 3 does not divide HIDDEN_DIM 64\n",
+        ),
+        (
+            [TOY, "--cfg-options", "load_from=None", "train_dataloader.dataset.data_root=nowhere/"],
+            "nowhere/train.json'\n",
+        ),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(

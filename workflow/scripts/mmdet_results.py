@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 USER_ERROR = 2
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from c2o_model.data.errors import DataError
 
     try:
-        _take(args, Path(__file__).resolve().parents[2])
+        _take(args, ROOT)
     except (EvidenceError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR

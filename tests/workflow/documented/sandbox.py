@@ -26,6 +26,7 @@ PROGRAMS = {"python": "", "python3": "", "c2o": "-m c2o_evidence.cli", "snakemak
 STAMPS = {
     "c2o.stamp": ("requirements/lock.txt", "requirements/detectron2.txt", "pyproject.toml"),
     "extras.stamp": ("requirements/lock.txt", "requirements/extras.txt"),
+    "mmdet.stamp": ("requirements/lock.txt", "requirements/mmdet.txt", "requirements/mmcv.txt"),
     "attest/c2o.stamp": ("requirements/attest.txt",),
 }
 IDENTITY = "you@example.org"

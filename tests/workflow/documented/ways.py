@@ -83,14 +83,15 @@ def impossible(pattern: str, why: str) -> Way:
 
 TRACKERS = "tests/c2o_evidence/bundle/test_trackers.py::"
 REPLAY = "tests/workflow/test_replay.py::"
+SMOKE = "tests/mmdet/test_smoke.py::"
 TRAIN_NET = r"python -m c2o_model\.train_net "
 TWO_STEPS = ("SOLVER.MAX_ITER 100", "SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 2")
 
 WAYS = (
     # make
     as_written(r"make (step1_5seed|quick)"),
-    as_written(r"make (attest|extras|setup|help|doctor|verify)"),
-    dry_run(r"make (test|check)", ("make ", "make -n ")),
+    as_written(r"make (attest|extras|mmdet|setup|help|doctor|verify)"),
+    dry_run(r"make (test|test-mmdet|check)", ("make ", "make -n ")),
     elsewhere(r"make stack_parity", "tests/mmdet/test_stack_parity.py::test_three_stacks_enter_one_deliverable"),
     elsewhere(r"make docs", "tests/docs/test_site.py::site"),
     # other stacks
@@ -101,6 +102,12 @@ WAYS = (
     elsewhere(
         r"python -m c2o_model\.mmdet3\.convert .*",
         "tests/mmdet/test_convert.py::test_files_there_and_back_with_metadata_and_parents",
+    ),
+    elsewhere(r"python -m c2o_model\.data\.digits .*", "tests/c2o_model/data/test_digits.py::test_command_line"),
+    elsewhere(r"python -m c2o_model\.mmdet3\.train .*", SMOKE + "test_the_loss_falls_and_there_is_ap"),
+    elsewhere(
+        r"(python -m c2o_model\.mmdet3\.test|python workflow/scripts/mmdet_results\.py) .*",
+        SMOKE + "test_both_metrics_agree_and_the_results_enter_the_evidence",
     ),
     # snakemake and c2o run
     elsewhere(
