@@ -203,8 +203,8 @@ def run(
 ) -> tuple[int, str]:
     """`(exit status, output)` of a command; its output also into the log, its progress onto the screen.
 
-    It holds our lock too: if we are killed, other builds wait until the orphan is done. What else ends us reaches it and
-    all that it has started, and is waited for.
+    It holds our lock too: if we are killed, other builds wait until the orphan is done. What else ends us reaches it
+    and all that it has started, and is waited for.
     """
     log.write(f"\n$ {' '.join(command)}\n")
     process = subprocess.Popen(
