@@ -56,8 +56,8 @@ CODE_PARTS: dict[str, tuple[str, ...]] = {
     # Beside "evaluate", for rows of another stack (c2o_evidence.suite_stack).
     "diffusers": ("c2o_model/diffusers",),
     "mmdet": (  # its detector is trained too, so it imports what training draws
-        *("c2o_model/mmdet3", "c2o_model/training", "c2o_model/data/coco_nodes.py", "c2o_model/evaluation/shared.py"),
-        "c2o_model/group.py",
+        *("c2o_model/mmdet3", "c2o_model/data/coco_nodes.py", "c2o_model/evaluation/shared.py", "c2o_model/group.py"),
+        *(f"c2o_model/training/{name}.py" for name in ("__init__", "draws", "processes", "split")),
     ),
     "parity": ("c2o_evidence/parity.py",),
     "tables": tuple(f"c2o_evidence/{name}" for name in ("analysis", "figures", "tables", "stats.py")),
@@ -70,6 +70,7 @@ EXCLUDED: dict[str, tuple[str, ...]] = {
     # Another data set comes with another training, so its generator need not count twice.
     "evaluate": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
     "timing": (*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _ATTENTION, *_GENERATOR, *_BY_NAME),
+    "mmdet": ("c2o_model/mmdet3/train.py", "c2o_model/mmdet3/test.py"),  # commands
     "gallery": (
         *(*_AROUND, *_TOOLS, "c2o_model/evaluation/shared.py", _TIMING, _ATTENTION, *_GENERATOR, *_BY_NAME),
         *("c2o_model/gallery/draw.py", "c2o_model/gallery/foreign.py"),  # of `c2o predict` and `c2o watch`
