@@ -203,8 +203,8 @@ def run(
 ) -> tuple[int, str]:
     """`(exit status, output)` of a command; its output also into the log, its progress onto the screen.
 
-    It holds our lock too: if we are killed, other builds wait until the orphan is done. An interrupt reaches it and all
-    that it has started, and is waited for.
+    It holds our lock too: if we are killed, other builds wait until the orphan is done. What else ends us reaches it
+    and all that it has started, and is waited for.
     """
     log.write(f"\n$ {' '.join(command)}\n")
     process = subprocess.Popen(
@@ -222,8 +222,9 @@ def run(
                 screen.now(text, important)
         return process.wait(), "".join(lines)
     except BaseException:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
         raise
 
 
@@ -253,6 +254,11 @@ def install(wheel: Path, log: TextIO, screen: Screen) -> None:
     screen.done("there")
 
 
+def stop(number: int, frame: object) -> None:
+    """End as an interrupt does, so that no compiler stays behind."""
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str], root: Path | None = None) -> int:
     """Exit status 0: done; 1: not possible, says why, or with --cached: none is there; 130: interrupted."""
     root = (root or Path(__file__).parent.parent).resolve()
@@ -273,6 +279,13 @@ def main(arguments: list[str], root: Path | None = None) -> int:
         sys.stdout.flush()
         sys.stderr.write(f"mmdet: {error}\n")
         return 1
+    except OSError as error:
+        sys.stdout.flush()
+        sys.stderr.write(
+            f"mmdet: {error}; name a place that can be written (make mmdet C2O_CACHE=/path TMPDIR=/path) or "
+            "mend this one, then run `make mmdet` again\n"
+        )
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nmmdet: interrupted; `make mmdet` begins again\n")
         return 130
@@ -281,4 +294,6 @@ def main(arguments: list[str], root: Path | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for ended_by in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ended_by, stop)
     sys.exit(main(sys.argv[1:]))

@@ -332,3 +332,42 @@ def test_ci_is_told_whether_there_is_a_wheel(scripts: SimpleNamespace, wheel: Pa
     (folder / NAME).write_bytes(b"")
     damaged = asked()
     assert damaged.returncode == 1 and f"mmdet: {folder}: {NAME} has changed: expected sha256 " in damaged.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_told(scripts: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "requirements").symlink_to(ROOT / "requirements")
+    program = f"import pathlib, sys, mmcv_wheel; sys.exit(mmcv_wheel.main([], pathlib.Path({str(tmp_path)!r})))"
+    environ = dict(os.environ, PYTHONPATH=str(ROOT / "requirements"), C2O_CACHE=str(tmp_path / "file"))
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mmdet: [Errno 20] Not a directory: ") and done.stderr.count("\n") == 1
+    assert "make mmdet C2O_CACHE=/path" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_ends_the_compilers(tmp_path: Path, how: signal.Signals) -> None:
+    """The program as `make mmdet` starts it, with a pip that would go on for a minute."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text(
+        "import os, time\nprint(f'[1/77] c++ {os.getpid()}.cpp', flush=True)\ntime.sleep(60)\n"
+    )
+    (tmp_path / "requirements").mkdir()
+    for name in ("mmcv_wheel.py", "install.py", "checks.py", "mmcv.txt"):
+        (tmp_path / "requirements" / name).write_bytes((ROOT / "requirements" / name).read_bytes())
+    program = [sys.executable, str(tmp_path / "requirements" / "mmcv_wheel.py")]
+    environ = dict(os.environ, C2O_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path), MAX_JOBS="1")
+    running = subprocess.Popen(program, cwd=str(tmp_path), stderr=subprocess.PIPE, env=environ)
+    log = tmp_path / "logs" / "mmcv.log"
+    until = time.monotonic() + 30
+    while not (log.is_file() and "[1/77]" in log.read_text()):
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    started = int(log.read_text().split("c++ ")[1].split(".cpp")[0])
+    running.send_signal(how)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130 and said.endswith(b"\nmmdet: interrupted; `make mmdet` begins again\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started, 0)
+    assert not list(tmp_path.glob("c2o-mmcv-*"))

@@ -1,13 +1,14 @@
 """What the main job does without: accelerator, compiled parts, cluster, pretrained weights, other stacks, pictures."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from c2o_evidence.cluster.queue import ask
 from c2o_evidence.doctor.report import Check
 from c2o_evidence.doctor.versions import SETUP, installed_version
 from c2o_evidence.errors import ClusterError
+from c2o_evidence.suite_stack import STACKS
 
 SECTION = "optional"
 SLURM_COMMANDS = ("sbatch", "squeue", "scancel", "sinfo")
@@ -21,8 +22,7 @@ def optional_checks(found: Mapping[str, Any]) -> list[Check]:
         compiled_check(found),
         slurm_check(),
         weights_check(),
-        stack_check("diffusers", ("diffusers",), "make extras"),
-        stack_check("MMDetection", ("mmdet", "mmengine", "mmcv"), "make mmdet"),
+        *(stack_check(name) for name in STACKS),
         dot_check(),
     ]
 
@@ -86,15 +86,15 @@ def weights_check() -> Check:
     return Check(SECTION, "pretrained backbone", True, f"efficientnet-lite0 {version}")
 
 
-def stack_check(name: str, packages: Sequence[str], command: str) -> Check:
+def stack_check(name: str) -> Check:
     """Another stack that the same detector runs in: its packages."""
-    versions = {package: installed_version(package) for package in packages}
+    stack = STACKS[name]
+    versions = {package: installed_version(package) for package in stack.packages}
     missing = [package for package, version in versions.items() if version is None]
     if missing:
-        return Check(
-            SECTION, name, False, f"no {', '.join(missing)}", f"for rows with `stack: {packages[0]}`: run `{command}`"
-        )
-    return Check(SECTION, name, True, ", ".join(f"{package} {version}" for package, version in versions.items()))
+        advice = f"for rows with `stack: {name}`: run `{stack.make}`"
+        return Check(SECTION, stack.title, False, f"no {', '.join(missing)}", advice)
+    return Check(SECTION, stack.title, True, ", ".join(f"{package} {version}" for package, version in versions.items()))
 
 
 def dot_check() -> Check:

@@ -9,6 +9,7 @@ MMDetection's words. What it cannot say is an error that names the key. Needs no
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -193,18 +194,19 @@ def _norm(name: str, key: str, known: Mapping[str, dict[str, Any]]) -> dict[str,
 def as_source(model: Mapping[str, Any], origin: str) -> str:
     """Python source of an MMDetection configuration file with this ``model``."""
     imports = 'custom_imports = {"imports": ["c2o_model.mmdet3.detector"], "allow_failed_imports": False}'
+    origin = " ".join(origin.split())  # one line, whatever the path
     return f"# Written by: python -m c2o_model.mmdet3.from_c2o {origin}\n{imports}\nmodel = {_literal(model, '')}\n"
 
 
 def _literal(value: Any, indent: str) -> str:
-    """Source of a value: one key a line, sequences on one line, strings in double quotes."""
+    """Source of a value: one key a line, sequences on one line, strings in double quotes and escaped."""
     if isinstance(value, Mapping):
         inner = indent + "    "
         lines = "".join(f'{inner}"{key}": {_literal(item, inner)},\n' for key, item in value.items())
         return f"{{\n{lines}{indent}}}" if lines else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_literal(item, indent) for item in value)}]"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

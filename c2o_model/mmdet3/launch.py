@@ -39,7 +39,7 @@ def run(work: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     set_deterministic(1)
     try:
         work(args)
-    except (ConfigError, CheckpointError, DataError, FileNotFoundError) as error:
+    except (ConfigError, CheckpointError, DataError, OSError) as error:
         return _told(error)
     return 0
 
@@ -91,6 +91,23 @@ def configuration(args: argparse.Namespace) -> Any:
 
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("runs/mmdet") / path.stem)
     return cfg
+
+
+def built(cfg: Any, args: argparse.Namespace) -> Any:
+    """mmengine's Runner of a configuration.
+
+    Raises:
+        ConfigError: the model or the running cannot be built of it.
+    """
+    from mmengine.runner import Runner
+
+    try:
+        return Runner.from_cfg(cfg)
+    except ConfigError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of another's classes, which take any key
+        why = str(error.args[0] if error.args else error).splitlines()[0]
+        raise ConfigError(f"{args.config}: cannot be built ({type(error).__name__}: {why})") from error
 
 
 def options(given: Sequence[str]) -> dict[str, Any]:

@@ -25,15 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _test(args: argparse.Namespace) -> None:
-    from mmengine.runner import Runner
-
     from c2o_model.mmdet3.results import CHECKPOINT
 
     cfg = launch.configuration(args)
     weights, seed = read_weights(Path(args.checkpoint))
     cfg.load_from, cfg.resume = None, False
     cfg.model.train_seed = seed
-    runner = Runner.from_cfg(cfg)
+    runner = launch.built(cfg, args)
     load_into(runner.model, weights, args.checkpoint)
     runner.message_hub.update_info(CHECKPOINT, str(args.checkpoint), resumed=False)
     for seed in args.eval_seeds:

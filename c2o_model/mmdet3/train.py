@@ -25,8 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from mmengine.runner import Runner
-
     cfg = launch.configuration(args)
     if args.seed is not None:
         cfg.randomness = {**cfg.get("randomness", {}), "seed": args.seed}
@@ -41,7 +39,7 @@ def _train(args: argparse.Namespace) -> None:
     if cfg.get("load_from") and not Path(cfg.load_from).is_file():
         raise launch.ConfigError(f"load_from: {cfg.load_from}: no such checkpoint; {args.config} says how it is made")
     with launch.runner_files():
-        Runner.from_cfg(cfg).train()
+        launch.built(cfg, args).train()
 
 
 def _seed(text: str) -> int:

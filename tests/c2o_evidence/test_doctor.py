@@ -236,15 +236,15 @@ class TestOptional:
         there = {"mmdet": "3.3.0", "mmengine": "0.10.7", "mmcv": "2.1.0"}
         monkeypatch.setattr(optional, "installed_version", there.get)
         checks = by_name(optional.optional_checks(CPU_ANSWER))
-        assert checks["MMDetection"] == Check(
-            "optional", "MMDetection", True, "mmdet 3.3.0, mmengine 0.10.7, mmcv 2.1.0"
+        assert checks["MMDetection 3"] == Check(
+            "optional", "MMDetection 3", True, "mmcv 2.1.0, mmdet 3.3.0, mmengine 0.10.7"
         )
-        assert checks["diffusers"] == Check(
-            "optional", "diffusers", False, "no diffusers", "for rows with `stack: diffusers`: run `make extras`"
+        assert checks["Diffusers"] == Check(
+            "optional", "Diffusers", False, "no diffusers", "for rows with `stack: diffusers`: run `make extras`"
         )
         del there["mmcv"], there["mmengine"]
-        lacking = by_name(optional.optional_checks(CPU_ANSWER))["MMDetection"]
-        assert (lacking.ok, lacking.needed, lacking.detail) == (False, False, "no mmengine, mmcv")
+        lacking = by_name(optional.optional_checks(CPU_ANSWER))["MMDetection 3"]
+        assert (lacking.ok, lacking.needed, lacking.detail) == (False, False, "no mmcv, mmengine")
         assert lacking.advice == "for rows with `stack: mmdet`: run `make mmdet`"
 
 

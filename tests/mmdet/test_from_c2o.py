@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from c2o_model.config import ConfigError, load_config
 from c2o_model.mmdet3 import from_c2o
@@ -109,3 +110,15 @@ def test_the_command_prints_a_file_that_gives_the_model(tmp_path: Path, capsys: 
     assert model["c2o"]["MODEL"]["DiffusionDet"]["SAMPLE_STEP"] == 4
     assert from_c2o.main(["nowhere.yaml"]) == 2
     assert capsys.readouterr().err == "error: nowhere.yaml: no such configuration file\n"
+
+
+def test_a_value_or_a_path_of_a_configuration_is_never_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command prints is run by mmengine; the YAML may be another's."""
+    norm = 'BN", "x": 1 / 0, "\\'
+    place = tmp_path / "a\nraise SystemExit"
+    place.mkdir()
+    document = {"_BASE_": str(Path(DIGITS).resolve()), "MODEL": {"RESNETS": {"NORM": norm}}}
+    (place / "other.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert from_c2o.main([str(place / "other.yaml")]) == 0
+    (tmp_path / "model.py").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert runpy.run_path(str(tmp_path / "model.py"))["model"]["backbone"]["norm"] == norm

@@ -74,6 +74,15 @@ def test_help_teaches(command: object, capsys: pytest.CaptureFixture[str]) -> No
             "error: MODEL.DiffusionDet.NHEADS: 3 does not divide HIDDEN_DIM 64\n",
         ),
         (
+            [TOY, "--cfg-options", "load_from=None", "model.typ=x"],
+            f"error: {TOY}: cannot be built (TypeError: C2OGND.__init__() got an unexpected keyword argument 'typ')\n",
+        ),
+        (
+            [TOY, "--cfg-options", "load_from=None", "model.backbone.type=Nope"],
+            f"error: {TOY}: cannot be built (KeyError: Nope is not in the mmdet::model registry. ",
+        ),
+        ([TOY, "--cfg-options", "load_from=None", "--work-dir", f"{TOY}/x"], f"/{TOY}/x'\n"),
+        (
             [TOY, "--cfg-options", "load_from=None", "train_dataloader.dataset.data_root=nowhere/"],
             "nowhere/train.json'\n",
         ),

@@ -123,7 +123,7 @@ def test_both_metrics_agree_and_the_results_enter_the_evidence(
     stored = read_detections(out / "detections.safetensors")
     assert [truth.evaluate(stored["toy_mmdet", seed])["AP"] for seed in (0, 3)] == [row["AP"] for row in rows]
     record = read_record(out / "record.json")
-    assert record.rule == "mmdet_results" and record.parameters["packages"]["mmdet"] == "3.3.0"
+    assert record.rule == "mmdet_results" and "mmdet 3.3.0" in record.sampled_by("toy_mmdet")
     assert record.product("results").sha256 == sha256_file(out / "results.tsv")
     (entry,) = read_results_manifest(place / "manifests/results_manifest.tsv")
     assert (entry["exp_id"], entry["n_runs"]) == ("toy_mmdet", 2)
@@ -152,10 +152,13 @@ def test_what_is_not_what_the_run_names_is_refused(
 
     about = json.loads((tested / "run.json").read_text(encoding="utf-8"))
     path = about["checkpoint"]["path"]
-    assert told(None) == f"error: {tmp_path}/run.json: is not what C2OResults writes; test again\n"
-    assert re.match(f"error: {path}: is not what the run names: sha256 expected 0+, found [0-9a-f]{{64}}; test again\n",
+    written = "it is not what C2OResults writes: test again\n"
+    assert told(None).startswith(f"error: {tmp_path}/run.json: ") and told(None).endswith(written)
+    place_named = told({**about, "train_seed": "0/../../../a"})
+    assert place_named.endswith(f"/run.json: train_seed: '0/../../../a' is not a whole number; {written}")
+    assert re.match(f"error: {path}: sha256: expected 0+, found [0-9a-f]{{64}}; restore the file or make it again\n",
                     told({**about, "checkpoint": {"path": path, "sha256": "0" * 64}}))  # fmt: skip
-    assert f"{tmp_path}/runs.npz: is not what the run names" in told({**about, "runs_sha256": "0" * 64})
+    assert f"{tmp_path}/runs.npz: sha256: expected 0000" in told({**about, "runs_sha256": "0" * 64})
     assert "names no checkpoint (it was not saved when it was validated)" in told({**about, "checkpoint": None})
     other = {**about["annotation"], "sha256": "0" * 64}
     assert "data/digits: none of its splits has the annotation file" in told({**about, "annotation": other})

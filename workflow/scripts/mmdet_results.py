@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 USER_ERROR = 2
+STACK = "mmdet"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,18 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _take(args: argparse.Namespace, root: Path) -> None:
+    from c2o_evidence.atomic import atomic_path
     from c2o_evidence.code import code_digest
     from c2o_evidence.detections import Detections, write_detections
-    from c2o_evidence.digests import sha256_file
+    from c2o_evidence.digests import check_digest, sha256_file
     from c2o_evidence.errors import EvidenceError
     from c2o_evidence.manifest import merge_results_manifest, results_rows
     from c2o_evidence.metrics import GroundTruth
     from c2o_evidence.records import utc_now, write_record
+    from c2o_evidence.suite_stack import stack_digest
     from c2o_evidence.tsv import write_tsv
     from c2o_model.data import manifest as manifests
     from c2o_model.evaluation.shared import RUNS, load_runs
 
     started = utc_now()
+    if (root / "configs" / "suites" / f"{args.name}.yaml").exists():
+        raise EvidenceError(f"--name {args.name}: is a suite, which has results of its own; choose another name")
     about = _about(args.run)
     if not about["checkpoint"]:
         raise EvidenceError(
@@ -57,8 +61,8 @@ def _take(args: argparse.Namespace, root: Path) -> None:
             "python -m c2o_model.mmdet3.test CONFIG CHECKPOINT"
         )
     checkpoint = Path(about["checkpoint"]["path"])
-    _check(checkpoint, about["checkpoint"]["sha256"], sha256_file)
-    _check(args.run / RUNS, about["runs_sha256"], sha256_file)
+    check_digest(checkpoint, about["checkpoint"]["sha256"])
+    check_digest(args.run / RUNS, about["runs_sha256"])
     data = manifests.read(args.data)
     annotation = _annotation(data, about["annotation"]["sha256"])
     truth = GroundTruth.load(annotation)
@@ -68,9 +72,9 @@ def _take(args: argparse.Namespace, root: Path) -> None:
     suite, seed = root / "results" / args.name, f"seed{about['train_seed']}"
     model = suite / "train" / args.name / seed / f"model{checkpoint.suffix}"
     out = suite / "eval" / args.name / seed
-    for directory in (model.parent, out):
-        directory.mkdir(parents=True, exist_ok=True)
-    _copy(checkpoint, model)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(model) as copy:
+        shutil.copyfile(checkpoint, copy)
     identity = {
         "exp_name": args.name,
         "ckpt_path": model.relative_to(suite).as_posix(),
@@ -88,17 +92,13 @@ def _take(args: argparse.Namespace, root: Path) -> None:
     names = {"class_names": json.dumps(truth.class_names), "ckpt_sha256": identity["ckpt_sha256"]}
     write_detections(out / "detections.safetensors", found, names)
     write_tsv(out / "results.tsv", rows, "results")
+    told = {"rows": [args.name], "sha256": stack_digest(root, STACK), "versions": about["packages"]}
     write_record(
         out / "record.json",
         rule="mmdet_results",
         inputs={"data": args.data / manifests.NAME, "model": model},
         outputs={"results": out / "results.tsv", "detections": out / "detections.safetensors"},
-        parameters={
-            "stack": "mmdet",
-            "stack_code_sha256": code_digest(root, "mmdet"),
-            "packages": about["packages"],
-            "config_sha256": about["config_sha256"],
-        },
+        parameters={"stacks": {STACK: told}, "config_sha256": about["config_sha256"]},
         lock_sha256=sha256_file(root / "requirements" / "lock.txt"),
         code_sha256=identity["code_sha256"],
         started=started,
@@ -116,27 +116,22 @@ def _take(args: argparse.Namespace, root: Path) -> None:
 def _about(run: Path) -> dict[str, Any]:
     """run.json of the hook."""
     from c2o_evidence.errors import EvidenceError
+    from c2o_evidence.json_file import parse_json
+    from c2o_evidence.limits import MAX_RECORD
+    from c2o_evidence.plain_file import read_plain
+    from c2o_evidence.schemas import key_text, schema_faults
 
     path = run / "run.json"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EvidenceError(f"{path}: is missing; name the directory that the hook C2OResults has written") from None
-    except ValueError as error:
-        raise EvidenceError(f"{path}: is not JSON ({error}); test again") from None
-    if not isinstance(about, dict) or about.get("schema") != "c2o-mmdet-run/1":
-        raise EvidenceError(f"{path}: is not what C2OResults writes; test again")
-    return about
-
-
-def _check(path: Path, expected: str, digest: Any) -> None:
-    """Raises EvidenceError unless a file is what the run names."""
-    from c2o_evidence.errors import EvidenceError
-
     if not path.is_file():
-        raise EvidenceError(f"{path}: is missing; the run names it")
-    if (found := digest(path)) != expected:
-        raise EvidenceError(f"{path}: is not what the run names: sha256 expected {expected}, found {found}; test again")
+        raise EvidenceError(f"{path}: is missing; name the directory that the hook C2OResults has written")
+    try:
+        about: dict[str, Any] = parse_json(read_plain(path, MAX_RECORD))
+    except ValueError as error:
+        raise EvidenceError(f"{path}: {error}; test again") from None
+    for fault in schema_faults(about, "mmdet_run"):
+        place = f"{key_text(fault.where)}: " if fault.where else ""
+        raise EvidenceError(f"{path}: {place}{fault.what}; it is not what C2OResults writes: test again")
+    return about
 
 
 def _annotation(data: Any, sha256: str) -> Path:
@@ -149,13 +144,6 @@ def _annotation(data: Any, sha256: str) -> Path:
             data.check(path)
             return path
     raise EvidenceError(f"{data.root}: none of its splits has the annotation file that the run names ({sha256})")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy of its own, whole or not there."""
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.copy(source, temporary)
-    os.replace(temporary, target)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -69,6 +69,16 @@ def test_a_difference_by_hand() -> None:
     assert difference.score == pytest.approx(0.002, abs=1e-7) and difference.box == pytest.approx(0.005, abs=1e-7)
 
 
+def test_nothing_found_on_either_side() -> None:
+    """An empty run equals an empty one; beside one with detections all of them lack a partner."""
+    nothing = Detections.from_arrays({"image_id": [], "box": [], "score": [], "label": []})
+    difference = Difference()
+    for here, core in ((nothing, nothing), (nothing, CORE), (CORE, nothing)):
+        difference.add(here, core, SIZES)
+    assert (difference.runs, difference.equal_runs, difference.detections, difference.unpaired) == (3, 1, 4, 8)
+    assert (difference.score, difference.box) == (0.0, 0.0)
+
+
 def test_a_difference_of_what_cannot_be_compared() -> None:
     with pytest.raises(TableError, match="image 3 is not in the annotations; evaluate again"):
         Difference().add(found((3, [0, 0, 1, 1], 0.5, 0)), CORE, SIZES)
