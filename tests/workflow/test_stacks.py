@@ -1,4 +1,4 @@
-"""Rows of another stack through the real workflow: sampled, recorded, compared; a missing stack. tests/mmdet replays."""
+"""Rows of another stack in the real workflow: sampled, recorded, compared, and a missing stack."""
 
 import json
 from pathlib import Path
