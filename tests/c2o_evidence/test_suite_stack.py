@@ -1,15 +1,19 @@
 """Rows of other stacks: what their digests hold, what is refused, what is asked of the machine."""
 
 import hashlib
+import json
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from c2o_evidence import suite_stack
+from c2o_evidence.code import code_digest
 from c2o_evidence.errors import SuiteError
 from c2o_evidence.suite import load_resolved_suite, load_suite
 from c2o_evidence.suite_stack import STACKS, lacking, twins
+from c2o_evidence.verify.replay.room import suite_text
 
 TOY = "configs/suites/toy.yaml"
 WARM = "{exp_id: warm_20, experiment: warm, sample_step: 20}"
@@ -70,10 +74,6 @@ def test_no_suite_of_the_project_has_other_digests_for_it():
     suite = load_suite("step1_5seed", root)
     row = suite.row("baseline_1")
     assert row.stack == "detectron2" and "stack" not in suite.to_yaml() and not suite.parity
-    import json
-
-    from c2o_evidence.code import code_digest
-
     decided = {
         "kind": "evaluate",
         "recipe": suite.recipe("baseline", 0).digest,
@@ -99,6 +99,13 @@ def test_a_resolved_suite_says_the_stack(stacked, tmp_path):
     assert resolved.row("warm_20_d").stack == "diffusers" and resolved.to_yaml() == suite.to_yaml()
     with pytest.raises(SuiteError, match="was read from a bundle"):
         resolved.stack_digest("diffusers")
+
+
+def test_a_replay_samples_each_row_in_its_stack(stacked, tmp_path):
+    (tmp_path / "suite.yaml").write_text(load_suite("toy", stacked.root).to_yaml())
+    rows = yaml.safe_load(suite_text(load_resolved_suite(tmp_path / "suite.yaml")))["rows"]
+    stacks = {row["exp_id"]: row["stack"] for row in rows}
+    assert (stacks["warm_20"], stacks["warm_20_d"]) == ("detectron2", "diffusers")
 
 
 def test_twins_share_checkpoint_steps_and_options(stacked):
