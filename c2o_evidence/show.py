@@ -16,7 +16,7 @@ from c2o_evidence.limits import MAX_COLUMNS, MAX_DATA_MANIFEST, MAX_MESSAGE, MAX
 from c2o_evidence.plain_file import read_plain
 from c2o_evidence.printable import printable
 from c2o_evidence.records import read_record
-from c2o_evidence.suite_stack import PARITY
+from c2o_evidence.suite_stack import PARITY, gap
 from c2o_evidence.sums import SUMS_NAME
 from c2o_evidence.tables import text, verdict
 from c2o_evidence.tsv import read_tsv
@@ -146,7 +146,7 @@ def _show_parity(rows: Sequence[Row]) -> None:
         [
             *(row["exp_id"], row["stack"], row["core"], str(row["n_runs"]), str(row["equal_runs"])),
             f"{row['unpaired']} of {row['n_detections']}",
-            *(f"{row[f'max_{name}_diff']:.1e}" for name in ("score", "box", "AP")),
+            *(gap(row[f"max_{name}_diff"]) for name in ("score", "box", "AP")),
         ]
         for row in rows
     ]

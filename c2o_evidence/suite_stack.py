@@ -68,6 +68,11 @@ def title_of(stack: str) -> str:
     return STACKS[stack].title if stack in STACKS else "Detectron2" if stack == CORE else stack
 
 
+def gap(value: float) -> str:
+    """A difference as a table prints it: its size is what counts."""
+    return f"{value:.1e}" if value else "0"
+
+
 def others(rows: Sequence[SuiteRow]) -> tuple[str, ...]:
     """The stacks of the rows but the core, sorted."""
     return tuple(sorted({row.stack for row in rows} - {CORE}))

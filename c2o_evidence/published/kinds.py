@@ -11,6 +11,7 @@ from c2o_evidence.metrics import OF_SOME_SETS
 from c2o_evidence.published import attention
 from c2o_evidence.published.markers import Marker
 from c2o_evidence.schemas import did_you_mean
+from c2o_evidence.suite_stack import gap
 from c2o_evidence.tables import text, verdict
 
 Row = Mapping[str, Any]
@@ -95,7 +96,7 @@ _PARITY: dict[str, Cell] = {
     "bit for bit": lambda row: str(row["equal_runs"]),
     "detections": lambda row: str(row["n_detections"]),
     "unpaired": lambda row: str(row["unpaired"]),
-    **{name: (lambda row, name=name: f"{row[f'max_{name}_diff']:.1e}") for name in ("score", "box", "AP")},  # type: ignore[misc]
+    **{name: (lambda row, name=name: gap(row[f"max_{name}_diff"])) for name in ("score", "box", "AP")},  # type: ignore[misc]
 }
 _TEXTS = frozenset(
     {"setting", "arm", "row", "claim", "rows", "verdict", "method", "type", "backbone", "epochs", "notes"}

@@ -7,7 +7,7 @@ from typing import Any
 from c2o_evidence.errors import EvidenceError
 from c2o_evidence.records import read_record
 from c2o_evidence.report.source import Source
-from c2o_evidence.suite_stack import CORE, PARITY
+from c2o_evidence.suite_stack import CORE, PARITY, gap
 from c2o_evidence.tsv import read_tsv
 
 
@@ -21,9 +21,9 @@ def stacks(source: Source) -> list[dict[str, Any]]:
             "label": source.labels.get(row["exp_id"], row["exp_id"]),
             "beside": source.labels.get(row["core"], row["core"]),
             "evidence": source.anchor("row", row["exp_id"]),
-            "score": f"{row['max_score_diff']:.1e}",
-            "box": f"{row['max_box_diff']:.1e}",
-            "ap": f"{row['max_AP_diff']:.1e}",
+            "score": gap(row["max_score_diff"]),
+            "box": gap(row["max_box_diff"]),
+            "ap": gap(row["max_AP_diff"]),
         }
         for row in read_tsv(source.base / PARITY, "parity")
     ]
