@@ -295,5 +295,6 @@ def main(arguments: list[str], root: Path | None = None) -> int:
 
 if __name__ == "__main__":
     for ended_by in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ended_by, stop)
+        if signal.getsignal(ended_by) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(ended_by, stop)
     sys.exit(main(sys.argv[1:]))

@@ -67,6 +67,16 @@ def check_parts(settings: Settings, boxes: DDIMBoxScheduler, labels: LabelSchedu
                 raise ValueError(f"{part}: {name} is {own.config[name]}, but the detector has {wanted.config[name]}")
 
 
+def check_no_code(directory: Path) -> None:
+    """Refuse a directory with Python files: Diffusers runs one whose name fits, in some versions without being asked.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    for path in sorted([*directory.glob("*.py"), *directory.glob("*/*.py")]):
+        raise ValueError(f"{path}: code is not run, and save_pretrained writes none; remove it, or save again")
+
+
 def check_index(path: Path, names: Sequence[str]) -> None:
     """Refuse a ``model_index.json`` whose components ``names`` are not C2O's: it says which modules are imported.
 

@@ -24,7 +24,14 @@ from c2o_model.data.inference import InferenceBatch
 from c2o_model.diffusers.box_scheduler import DDIMBoxScheduler
 from c2o_model.diffusers.detector import C2ODetector
 from c2o_model.diffusers.images import EncodedBatch, Picture, batches_of, count_of
-from c2o_model.diffusers.parts import PARTS, box_scheduler_of, check_index, check_parts, label_scheduler_of
+from c2o_model.diffusers.parts import (
+    PARTS,
+    box_scheduler_of,
+    check_index,
+    check_no_code,
+    check_parts,
+    label_scheduler_of,
+)
 from c2o_model.diffusers.state import NAMES, Start, State, changed_by
 from c2o_model.diffusers.walk import LabelScheduler, ScheduledWalk
 from c2o_model.evaluation.run import EvalRow
@@ -95,7 +102,7 @@ class HybridDiffusionPipeline(DiffusionPipeline):
                 the place of the saved one.
 
         Raises:
-            ValueError: it is no such directory, or names components that are not C2O's.
+            ValueError: it is no such directory, holds code, or names components that are not C2O's.
         """
         directory = Path(pretrained_model_name_or_path)
         if not (directory / cls.config_name).is_file():
@@ -103,6 +110,7 @@ class HybridDiffusionPipeline(DiffusionPipeline):
                 f"{directory}: no {cls.config_name} there; give a directory that save_pretrained has written, or make "
                 "the pipeline with from_c2o"
             )
+        check_no_code(directory)
         check_index(directory / cls.config_name, [name for name in PARTS if kwargs.get(name) is None])
         kwargs |= {"use_safetensors": True, "low_cpu_mem_usage": False}
         return super().from_pretrained(directory, **kwargs)

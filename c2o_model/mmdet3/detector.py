@@ -29,7 +29,6 @@ from c2o_model.modeling.targets import TrainingBatch
 from c2o_model.sampling.detections import Detections
 from c2o_model.sampling.sampler import sample
 from c2o_model.sampling.steps import NodeState, first_state, predict
-from c2o_model.settings import Settings
 from c2o_model.training import processes
 from c2o_model.training.split import Part, on_device
 
@@ -142,7 +141,7 @@ class C2OGND(BaseDetector):
 
         rescale: in pixels of the file (``scale_factor``, ``ori_shape``); else of the network's input.
         """
-        found = self.detect(self.extract_feat(batch_inputs), batch_data_samples, [self.eval_seed], rescale=rescale)
+        found = self.detect(self.extract_feat(batch_inputs), batch_data_samples, [self.eval_seed], rescale)
         results = [InstanceData(bboxes=d.boxes, scores=d.scores, labels=d.labels) for (d,) in found]
         return self.add_pred_to_datasample(list(batch_data_samples), results)
 
@@ -152,22 +151,13 @@ class C2OGND(BaseDetector):
         features: Sequence[Tensor],
         batch_data_samples: Sequence[Any],
         eval_seeds: Sequence[int],
-        settings: Settings | None = None,
         rescale: bool = True,
     ) -> list[list[Detections]]:
-        """Detections of every image and eval seed, from the pyramid that :meth:`extract_feat` gives.
-
-        settings: how to sample; default: as configured.
-        """
+        """Detections of every image and eval seed, from the pyramid that :meth:`extract_feat` gives."""
         whwh = _whwh(batch_data_samples, features[0].device)
         ids = [int(s.metainfo.get("img_id", i)) for i, s in enumerate(batch_data_samples)]
-        usual = self.core.settings
-        self.core.settings = settings or usual
-        try:
-            sampler = self.core.settings.sampler
-            found = sample(self.core, features, whwh, ids, eval_seeds, sampler, self.cfg.TEST.DETECTIONS_PER_IMAGE)
-        finally:
-            self.core.settings = usual
+        sampler, most = self.core.settings.sampler, self.cfg.TEST.DETECTIONS_PER_IMAGE
+        found = sample(self.core, features, whwh, ids, eval_seeds, sampler, most)
         if not rescale:
             return found
         return [

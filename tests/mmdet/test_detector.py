@@ -94,16 +94,6 @@ def test_what_is_found_depends_on_image_and_eval_seed_alone(pair: Pair) -> None:
     assert (seeds[0][0].scores[:3] - alone.scores[:3]).abs().max() > 1e-4
 
 
-def test_a_row_of_a_suite_samples_otherwise_and_leaves_the_model_as_it_was(pair: Pair) -> None:
-    from c2o_model.evaluation.run import EvalRow
-
-    usual = pair.mm.core.settings
-    row = EvalRow("x", 4).settings(pair.mm.cfg)
-    features, samples = pair.mm.extract_feat(one_batch(pair.mm, 1)["inputs"]), [data_sample(SIZE, 1)]
-    four, one = pair.mm.detect(features, samples, [0], row)[0][0], pair.mm.detect(features, samples, [0])[0][0]
-    assert four.scores.tolist() != one.scores.tolist() and pair.mm.core.settings is usual
-
-
 def test_raw_outputs_are_those_of_every_stage_from_given_nodes(pair: Pair) -> None:
     batch, core = one_batch(pair.mm, 1, 2), pair.core
     whwh = torch.tensor([[SIZE[1], SIZE[0]] * 2] * 2).float()

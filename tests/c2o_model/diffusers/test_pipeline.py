@@ -370,10 +370,14 @@ def test_what_is_no_pipeline_of_ours_is_refused(make_pair: MakePair, tmp_path: P
 def test_neither_code_nor_pickles_of_a_directory_are_run(make_pair: MakePair, tmp_path: Path) -> None:
     load = HybridDiffusionPipeline.from_pretrained
     make_pair("plain")[1].save_pretrained(tmp_path)
-    (tmp_path / "detector" / "c2o_model.diffusers.detector.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        load(tmp_path)
-    (tmp_path / "detector" / "c2o_model.diffusers.detector.py").unlink()
+    for name in ("detector/c2o_model.diffusers.detector.py", "None.py", "evil.py"):
+        if name == "evil.py":
+            index = json.loads((tmp_path / "model_index.json").read_text())
+            (tmp_path / "model_index.json").write_text(json.dumps({**index, "_class_name": ["evil", "Evil"]}))
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+        with pytest.raises(ValueError, match=f"{name}: code is not run, and save_pretrained writes none; remove it"):
+            load(tmp_path)
+        (tmp_path / name).unlink()
     (tmp_path / "detector" / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({}, tmp_path / "detector" / "diffusion_pytorch_model.bin")
     with pytest.raises(OSError, match="diffusion_pytorch_model.safetensors"):
