@@ -39,6 +39,8 @@ def run(work: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
     set_deterministic(1)
     try:
         work(args)
+    except FileNotFoundError as error:
+        return _told(ConfigError(f"{error.filename}: no such file; docs/mmdetection.md says how data sets are made"))
     except (ConfigError, CheckpointError, DataError, OSError) as error:
         return _told(error)
     return 0
@@ -47,6 +49,13 @@ def run(work: Callable[[argparse.Namespace], None], args: argparse.Namespace) ->
 def _told(error: Exception) -> int:
     print(f"error: {str(error).strip()}", file=sys.stderr)
     return USER_ERROR
+
+
+def seed(text: str) -> int:
+    """A seed of the command line, for argparse."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

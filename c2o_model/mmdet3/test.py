@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth of MMDetection")
     parser.add_argument(
         "--eval-seeds",
-        type=int,
+        type=launch.seed,
         nargs="+",
         default=[0],
         metavar="SEED",

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2o_model.mmdet3 import launch
+from c2o_model.mmdet3.test import read_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,14 +39,10 @@ def _train(args: argparse.Namespace) -> None:
         cfg.resume, cfg.load_from = True, last
     if cfg.get("load_from") and not Path(cfg.load_from).is_file():
         raise launch.ConfigError(f"load_from: {cfg.load_from}: no such checkpoint; {args.config} says how it is made")
+    if cfg.get("load_from"):
+        read_weights(Path(cfg.load_from))  # a damaged file is told of before the work begins
     with launch.runner_files():
         launch.built(cfg, args).train()
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     launch.add_common(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the work directory")
-    parser.add_argument("--seed", type=_seed, metavar="N", help="train seed (default: that of the configuration)")
+    parser.add_argument("--seed", type=launch.seed, metavar="N", help="train seed (default: that of the configuration)")
     return parser
 
 

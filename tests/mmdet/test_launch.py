@@ -84,7 +84,7 @@ def test_help_teaches(command: object, capsys: pytest.CaptureFixture[str]) -> No
         ([TOY, "--cfg-options", "load_from=None", "--work-dir", f"{TOY}/x"], f"/{TOY}/x'\n"),
         (
             [TOY, "--cfg-options", "load_from=None", "train_dataloader.dataset.data_root=nowhere/"],
-            "nowhere/train.json'\n",
+            "nowhere/train.json: no such file; docs/mmdetection.md says how data sets are made\n",
         ),
     ],
 )
@@ -95,6 +95,21 @@ def test_what_the_user_can_mend_is_one_line(
     assert train.main([arguments[0], *work, *arguments[1:]]) == 2
     line = capsys.readouterr().err.splitlines(keepends=True)[-1]
     assert line.startswith("error: ") and told in line
+
+
+def test_a_damaged_checkpoint_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(b"PK\x03\x04 nothing more")
+    assert train.main([TOY, "--work-dir", str(tmp_path), "--cfg-options", f"load_from={damaged}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {damaged}: ")
+
+
+@pytest.mark.parametrize(("command", "before"), [(train, ["--seed"]), (test, ["some.pth", "--eval-seeds"])])
+def test_a_seed_is_a_whole_number(command: object, before: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("-1", "1.5"):
+        with pytest.raises(SystemExit):
+            command.main([TOY, *before, wrong])  # type: ignore[attr-defined]
+        assert f"'{wrong}' is not a whole number from 0 on" in capsys.readouterr().err
 
 
 def test_configurations_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
