@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from c2o_evidence.code import code_digest
 from c2o_evidence.digests import json_digest
 from c2o_evidence.errors import SuiteError
@@ -40,6 +38,7 @@ from c2o_evidence.suite_spec import (
     plain_row,
 )
 from c2o_evidence.suite_stack import others, parity_digest, stack_digest, twins
+from c2o_evidence.yaml_file import dump_yaml
 
 __all__ = [
     "AttentionSpec",
@@ -344,7 +343,7 @@ class Suite:
 
     def to_yaml(self) -> str:
         """The resolved suite as YAML text; `load_resolved_suite` reads it. Equal suites give equal bytes."""
-        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+        return dump_yaml(self.to_dict(), width=100)
 
     def with_sources(
         self, configs: Mapping[str, Mapping[str, Any]], code: Mapping[str, str], stacks: Mapping[str, str] | None = None

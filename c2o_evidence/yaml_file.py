@@ -1,4 +1,4 @@
-"""Reading YAML as plain data: safe, no key given twice, and 1e-3 read as the number it is."""
+"""YAML as plain data: read safely, no key given twice, 1e-3 as the number it is; written so that it is read back."""
 
 import copy
 import re
@@ -24,9 +24,14 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
     """SafeLoader that refuses a key given twice and reads `1e-3` as a float, as YAML 1.2 does."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """SafeDumper that puts text in quotes where `_Loader` would read a number."""
+
+
+for _end in (_Loader, _Dumper):
+    _end.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+    )
 
 
 def _refuse(node: yaml.Node, what: str) -> yaml.YAMLError:
@@ -103,6 +108,11 @@ def parse_yaml(data: bytes | str, name: str) -> Any:
         raise SuiteError(f"{name}: is nested too deeply; a configuration has at most {MAX_YAML_DEPTH} levels") from None
     _check_plain(value, name, "", 0, [0])
     return value
+
+
+def dump_yaml(value: Any, **style: Any) -> str:
+    """YAML that `parse_yaml` reads back as the same value; keys stay in order. style: as `yaml.dump` takes it."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **style))
 
 
 def _check_plain(value: Any, name: str, where: str, depth: int, count: list[int]) -> None:

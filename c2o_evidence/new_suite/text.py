@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from c2o_evidence.suite import Suite
 from c2o_evidence.suite_spec import Experiment
+from c2o_evidence.yaml_file import dump_yaml
 
 WIDTH = 118
 DIGITS, DIGITS_MINI = "configs/data/digits.yaml", "configs/data/digits_mini.yaml"
@@ -98,7 +97,7 @@ def _comment(text: str) -> list[str]:
 
 def _flow(value: Any) -> str:
     """YAML on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    text: str = dump_yaml(value, default_flow_style=True, width=10**6)
     return text.removesuffix("\n...\n").strip()
 
 

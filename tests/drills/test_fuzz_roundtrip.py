@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -21,7 +21,7 @@ from c2o_evidence.ledger import ledger_text, read_rows, with_freeze
 from c2o_evidence.suite import load_resolved_suite
 from c2o_evidence.sums import format_sums, parse_sums
 from c2o_evidence.tsv import Column, format_tsv, parse_tsv, tsv_schema
-from c2o_evidence.yaml_file import parse_yaml
+from c2o_evidence.yaml_file import dump_yaml, parse_yaml
 from tests.drills.parsers import TABLES
 from tests.drills.sandbox import RECORD, honest
 
@@ -113,10 +113,12 @@ def test_json(value: Any) -> None:
 
 @settings(max_examples=60)
 @given(st.dictionaries(PLAIN, JSON, max_size=4))
+@example({"0": "0E0", "-1e5": ["1.e+3", 1e-5]})  # numbers to YAML 1.2, text to YAML 1.1
 def test_yaml_is_what_json_holds(value: dict[str, Any]) -> None:
-    """Any JSON mapping without special keys comes back from PyYAML's text of it."""
+    """Any JSON mapping without special keys comes back from our text of it, which PyYAML reads alike."""
     assume("<<" not in json.dumps(value) and '"="' not in json.dumps(value))
-    assert parse_yaml(yaml.safe_dump(value, allow_unicode=True), "x") == value
+    text = dump_yaml(value)
+    assert parse_yaml(text, "x") == value == yaml.safe_load(text)
 
 
 def test_a_resolved_suite_is_canonical() -> None:

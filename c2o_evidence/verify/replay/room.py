@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from c2o_evidence.atomic import atomic_write
 from c2o_evidence.digests import json_digest, tree_digest
 from c2o_evidence.errors import EvidenceError
@@ -23,6 +21,7 @@ from c2o_evidence.plain_file import read_plain
 from c2o_evidence.suite import Suite, load_suite
 from c2o_evidence.verify.replay.dataset import data_config_path, place_data
 from c2o_evidence.verify.replay.source import Source, config_path
+from c2o_evidence.yaml_file import dump_yaml
 
 SOURCES = ("Snakefile", "workflow", "c2o_model", "c2o_evidence", "profiles/default", "requirements", "environment.yml")
 KEY = "room.json"  # what the room was made of
@@ -116,7 +115,7 @@ def _build(room: Path, checkout: Path, source: Source, level: str) -> None:
         shutil.copyfile(checkout / name, target)
     suite = source.suite
     atomic_write(room / "configs" / "suites" / f"{suite.name}.yaml", suite_text(suite))
-    atomic_write(room / data_config_path(suite), yaml.safe_dump(dict(suite.data_config), sort_keys=False))
+    atomic_write(room / data_config_path(suite), dump_yaml(dict(suite.data_config)))
     for experiment in suite.needed:
         # The very bytes: the merged configuration, hence its digest, is the bundle's.
         source.copy(config_path(experiment, suite.seeds_of(experiment)[0]), room / _model_path(experiment))
@@ -160,4 +159,4 @@ def suite_text(suite: Suite) -> str:
             for row in suite.rows
         ],
     }
-    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    return dump_yaml(document)
