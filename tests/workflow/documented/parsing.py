@@ -38,6 +38,9 @@ def _fault_of_part(text: str, root: Path) -> str | None:
         return _parsed(cli._parser(), words[1:])
     if words[:2] == ["python", "-m"] and words[2].startswith("c2o_model."):
         module = importlib.import_module(words[2])
+        if not hasattr(module, "_parser"):  # it takes files and no options
+            missing = [word for word in words[3:] if word.startswith("configs/") and not (root / word).is_file()]
+            return f"there is no {missing[0]}" if missing else None
         words += ANY_CONFIG if "…" in text else []
         return _parsed(module._parser(), words[3:]) or _configured(module._parser(), words[3:], root)
     if words[0] == "make":
