@@ -65,8 +65,9 @@ def whole_log(text: str, checkout) -> str:
 def test_a_view_on_a_terminal_and_an_interrupt_that_says_how_to_go_on(fresh) -> None:
     (fresh.path / "stub.wait").touch()
     terminal = Terminal(fresh.command(DATA), fresh)
-    text = terminal.read_until(lambda text: re.search(r"data +0/1 +running 1", text))
-    assert "generate data set digits_mini" in text and "step 0 of 1" in text
+    # A picture may come in two pieces.
+    text = terminal.read_until(lambda text: re.search(r"(?s)data +0/1 +running 1.*generate data set digits_mini", text))
+    assert "step 0 of 1" in text
     terminal.read_until(lambda text: text.count("running 1") > 3)
     os.write(terminal.descriptor, b"\x03")
     code, text = terminal.end()
