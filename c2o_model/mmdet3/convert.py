@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from c2o_model.determinism import pin_environment
 
@@ -115,6 +115,25 @@ def read_mmdet(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """``state_dict`` of a checkpoint of MMDetection, with the metadata of the C2O checkpoint that it came from, if any.
 
     Raises:
+        CheckpointError: as :func:`load_mmdet`.
+    """
+    state, meta = load_mmdet(path)
+    told = c2o_metadata(meta)
+    if type(meta.get("iter")) is int:  # a Runner has trained it
+        told["iterations"] = str(meta["iter"])
+    return state, told
+
+
+def c2o_metadata(meta: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of the C2O checkpoint that a checkpoint with this ``meta`` came from, if any."""
+    kept = meta.get("c2o")
+    return {str(key): str(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
+
+
+def load_mmdet(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """``state_dict`` and ``meta`` of a checkpoint of MMDetection.
+
+    Raises:
         CheckpointError: the file is missing, needs more than weights_only=True, or holds no state dict.
     """
     import torch
@@ -137,12 +156,7 @@ def read_mmdet(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state_dict of tensors; is it a checkpoint of MMDetection?")
     meta = loaded.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    kept = meta.get("c2o") if isinstance(meta.get("c2o"), dict) else {}
-    told = {str(key): str(value) for key, value in kept.items()}
-    if type(meta.get("iter")) is int:  # a Runner has trained it
-        told["iterations"] = str(meta["iter"])
-    return {str(name): value for name, value in state.items()}, told
+    return {str(name): value for name, value in state.items()}, meta if isinstance(meta, dict) else {}
 
 
 def _run(args: argparse.Namespace) -> str:

@@ -45,15 +45,11 @@ def read_weights(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         CheckpointError: the file is missing, or needs more than weights_only=True.
     """
-    import torch
-
     from c2o_model.checkpoint import CheckpointError
-    from c2o_model.mmdet3.convert import read_mmdet
+    from c2o_model.mmdet3.convert import c2o_metadata, load_mmdet
 
-    state, known = read_mmdet(path)
-    with launch.runner_files():
-        meta = torch.load(path, map_location="cpu", weights_only=True).get("meta", {})
-    seed = known.get("train_seed", meta.get("seed") if isinstance(meta, dict) else None)
+    state, meta = load_mmdet(path)
+    seed = c2o_metadata(meta).get("train_seed", meta.get("seed"))
     try:
         return state, int(seed or 0)
     except ValueError:

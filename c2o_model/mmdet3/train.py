@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c2o_model.mmdet3 import launch
-from c2o_model.mmdet3.test import read_weights
+from c2o_model.mmdet3.convert import load_mmdet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _train(args: argparse.Namespace) -> None:
     if cfg.get("load_from") and not Path(cfg.load_from).is_file():
         raise launch.ConfigError(f"load_from: {cfg.load_from}: no such checkpoint; {args.config} says how it is made")
     if cfg.get("load_from"):
-        read_weights(Path(cfg.load_from))  # a damaged file is told of before the work begins
+        load_mmdet(Path(cfg.load_from))  # a damaged file is told of before the work begins
     with launch.runner_files():
         launch.built(cfg, args).train()
 
